@@ -1,0 +1,1 @@
+"""Conversion of site folders into the nnU-Net raw format with site metadata."""

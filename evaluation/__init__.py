@@ -1,0 +1,1 @@
+"""Evaluation: metrics in millimetres, site tables and the gap between sites."""

@@ -1,0 +1,3 @@
+"""Version of the package: one place, read by setup.cfg."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Domain adaptation terms: gradient reversal and maximum mean discrepancy."""

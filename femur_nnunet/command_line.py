@@ -1,0 +1,166 @@
+"""What all commands share: options, exit codes, logging, progress bars and the form of errors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from femur_nnunet._version import __version__
+from femur_nnunet.errors import FemurError
+
+LOGGER_NAME = "femur_nnunet"
+Item = TypeVar("Item")
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command."""
+
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    BUSY = 3
+
+
+@dataclass
+class CommandResult:
+    """What a command hands back: its exit code, lines for people, and a summary for ``--json``."""
+
+    exit_code: ExitCode = ExitCode.OK
+    lines: list[str] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def make_parser(prog: str, description: str, example: str, *, out: str | None = None, jobs: bool = False,
+                device: bool = False, seed: int | None = None) -> argparse.ArgumentParser:
+    """Return a parser with the options that all commands share.
+
+    Parameters
+    ----------
+    prog : str
+        Name of the command.
+    description : str
+        What it does, in one or two sentences.
+    example : str
+        A command line that works, shown below the options.
+    out : str, optional
+        Help of ``--out``; without it the command has no such option.
+    jobs, device : bool
+        Whether the command has ``--jobs`` (0 means all processors) or ``--device``.
+    seed : int, optional
+        Default of ``--seed``; without it the command has no such option.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    common = parser.add_argument_group("common options")
+    if out is not None:
+        common.add_argument("--out", type=Path, required=True, metavar="DIR", help=out)
+    if jobs:
+        common.add_argument("--jobs", type=_count, default=0, metavar="N",
+                            help="worker processes; 0 means one for each processor (default: 0)")
+    if device:
+        common.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu",
+                            help="where networks run (default: cpu)")
+    if seed is not None:
+        common.add_argument("--seed", type=_count, default=seed, metavar="N",
+                            help=f"seed of every random choice (default: {seed})")
+    noise = common.add_mutually_exclusive_group()
+    noise.add_argument("--quiet", action="store_true", help="no progress bars, warnings and errors alone")
+    noise.add_argument("--verbose", action="store_true", help="say more of what is done")
+    common.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    common.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def run_command(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], CommandResult],
+                argv: Sequence[str] | None = None) -> int:
+    """Parse arguments, run ``body``, print its result and return the exit code.
+
+    A :class:`FemurError` becomes one line on standard error; anything else is a defect and keeps its
+    traceback.
+    """
+    arguments = parser.parse_args(argv)
+    configure_logging(quiet=arguments.quiet, verbose=arguments.verbose)
+    try:
+        with logging_redirect_tqdm(loggers=[logging.getLogger(LOGGER_NAME)]):
+            result = body(arguments)
+    except FemurError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        if arguments.json:
+            print(json.dumps({"exit_code": error.exit_code, "error": str(error)}))
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    if arguments.json:
+        print(json.dumps({"exit_code": int(result.exit_code), **result.summary}, indent=2))
+    elif not arguments.quiet:
+        for line in result.lines:
+            print(line)
+    return int(result.exit_code)
+
+
+def configure_logging(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Send this package's log to standard error; the root logger is left alone."""
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        logger.addHandler(handler)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a module, below the package's own: ``get_logger(__name__)``."""
+    return logging.getLogger(name if name.startswith(LOGGER_NAME) else f"{LOGGER_NAME}.{name}")
+
+
+def progress(items: Iterable[Item], *, description: str, total: int | None = None,
+             quiet: bool = False) -> Iterable[Item]:
+    """Wrap ``items`` in a progress bar on standard error; no bar when ``quiet``."""
+    return tqdm(items, desc=description, total=total, disable=quiet, dynamic_ncols=True, mininterval=0.5)
+
+
+def worker_count(jobs: int) -> int:
+    """Return the number of workers that ``--jobs`` asks for; 0 means every processor of this process."""
+    if jobs > 0:
+        return jobs
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has no affinity
+        return os.cpu_count() or 1
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return the lines of a plain-text table, numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max([len(title), *(len(row[column]) for row in cells)]) for column, title in enumerate(header)]
+
+    def line(row: Sequence[str]) -> str:
+        return "  ".join(cell.rjust(width) if _is_number(cell) else cell.ljust(width)
+                         for cell, width in zip(row, widths, strict=True)).rstrip()
+
+    return [line(list(header)), "  ".join("-" * width for width in widths), *(line(row) for row in cells)]
+
+
+def _is_number(text: str) -> bool:
+    return bool(text) and (text[0].isdigit() or (text[0] in "+-." and len(text) > 1))
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
+    return value

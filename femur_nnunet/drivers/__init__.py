@@ -1,0 +1,1 @@
+"""Drivers that use all rooms."""

@@ -1,0 +1,1 @@
+"""Loading of labelled and unlabelled patches, balanced over sites."""

@@ -1,0 +1,1 @@
+"""Networks: sizes come from the plan, site heads stay outside."""

@@ -1,0 +1,1 @@
+"""Synthetic two-site QCT cohort with full truth."""

@@ -1,0 +1,1 @@
+"""Reading volumes, orienting them, splitting hips and finding the way back."""

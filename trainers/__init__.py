@@ -1,0 +1,1 @@
+"""nnU-Net trainers: each says what differs from the stock one."""
