@@ -1,0 +1,104 @@
+"""Which cases a fold trains on: labelled ones by the splits, unlabelled ones by the cohort table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord, read_scans_table
+from femur_nnunet.errors import FemurError, UsageError
+from femur_nnunet.splits import read_splits
+
+UNLABELLED_SUFFIX = "_unlabelled"
+
+
+@dataclass(frozen=True)
+class FoldCases:
+    """Cases of one fold, sorted.
+
+    Attributes
+    ----------
+    train, validation : list of str
+        Labelled case ids.
+    unlabelled : list of str
+        Unlabelled training case ids, without participants of the test set or of this validation set.
+    sites : list of str
+        Sites of all training cases: the labelled ones first, each part sorted.
+    """
+
+    train: list[str]
+    validation: list[str]
+    unlabelled: list[str]
+    sites: list[str]
+
+
+def read_fold_splits(preprocessed_folder: Path, fold: int | str, *, allow_all: bool,
+                     available: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return training and validation case ids of a fold after checking hash, sides and presence.
+
+    Parameters
+    ----------
+    preprocessed_folder : Path
+        ``nnUNet_preprocessed/DatasetXXX_...`` with splits_final.json, its index and its hash.
+    fold : int or "all"
+        Fold to read.
+    allow_all : bool
+        Whether ``all`` is allowed.
+    available : collection of str
+        Case ids that are preprocessed.
+
+    Raises
+    ------
+    FemurError
+        A split file is missing or was changed, a participant leaks, the fold lies outside, a case is
+        not preprocessed, or fold ``all`` is not allowed.
+    """
+    if fold == "all":
+        if not allow_all:
+            raise UsageError("fold all", expected="a fold with a validation set of its own",
+                             action="give a fold number, or set splits.allow_all in the plan's femur_nnunet block")
+        return sorted(available), sorted(available)
+    splits = read_splits(preprocessed_folder, nnunet_name=True)
+    number = int(fold)
+    if not 0 <= number < len(splits.folds):
+        raise UsageError(f"fold {number}", expected=f"a fold from 0 to {len(splits.folds) - 1}",
+                         action="give one of these, or draw more folds with femur_splits")
+    train, validation = sorted(splits.folds[number]["train"]), sorted(splits.folds[number]["val"])
+    absent = sorted(set(train + validation) - set(available))
+    if absent:
+        raise FemurError(f"{len(absent)} case(s) of the fold that are not preprocessed, the first {absent[0]}",
+                         expected="every case of the fold in the preprocessed folder", action="run femur_plan again",
+                         subject=f"fold {number}")
+    return train, validation
+
+
+def unlabelled_cases(records: Iterable[ScanRecord], *, kept_out: Collection[str]) -> list[str]:
+    """Return unlabelled training cases whose participant is not in ``kept_out`` (participant ids)."""
+    return sorted(record.case_id for record in records
+                  if record.role == "train" and not record.labelled and record.participant_id not in kept_out)
+
+
+def fold_cases(preprocessed_folder: Path, train: list[str], validation: list[str]) -> FoldCases:
+    """Complete a fold with its unlabelled cases.
+
+    Raises
+    ------
+    FemurError
+        scans.tsv is missing or broken, or lacks a case of the fold.
+    """
+    records = {record.case_id: record for record in read_scans_table(preprocessed_folder / SCANS_TABLE_NAME)}
+    lacking = sorted(set(train + validation) - set(records))
+    if lacking:
+        raise FemurError(f"no row for {lacking[0]} ({len(lacking)} such cases)", expected="a row for every case",
+                         action="run femur_plan again", subject=SCANS_TABLE_NAME)
+    # With fold all, training and validation are the same cases: then only the test set is kept out.
+    validation_only = set(validation) - set(train)
+    kept_out = {record.participant_id for record in records.values()
+                if record.role == "test" or record.case_id in validation_only}
+    unlabelled = unlabelled_cases(records.values(), kept_out=kept_out)
+    labelled_sites = sorted({records[case].site for case in train})
+    other_sites = sorted({records[case].site for case in unlabelled} - set(labelled_sites))
+    return FoldCases(train, validation, unlabelled, labelled_sites + other_sites)
+
+

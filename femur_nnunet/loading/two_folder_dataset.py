@@ -1,0 +1,67 @@
+"""Labelled and unlabelled preprocessed cases behind one nnU-Net dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from numpy.typing import NDArray
+
+from femur_nnunet.errors import FemurError
+
+_CASES_ASKED = 50
+_POSITIONS_A_CASE = 100
+
+
+class TwoFolderDataset(nnUNetDatasetBlosc2):
+    """Cases of the labelled folder, and of the unlabelled folder beside it.
+
+    An unlabelled case comes with substitute femur positions, so that nnU-Net's foreground sampling
+    works on it: positions of the femur in labelled cases, relative to the image's extent. Every case
+    is one hip in one orientation, so the femur lies at similar relative places.
+
+    Parameters
+    ----------
+    labelled_folder, unlabelled_folder : str
+        Folders of preprocessed cases.
+    labelled, unlabelled : sequence of str
+        Case ids in each.
+    """
+
+    def __init__(self, labelled_folder: str, labelled: Sequence[str], unlabelled_folder: str,
+                 unlabelled: Sequence[str]) -> None:
+        super().__init__(labelled_folder, list(labelled) + list(unlabelled))
+        self.labelled = frozenset(labelled)
+        self._unlabelled_source = nnUNetDatasetBlosc2(unlabelled_folder, list(unlabelled))
+        self._relative_positions = self._collect_relative_positions(sorted(labelled)) if unlabelled else None
+
+    def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """Return image, label map, nothing and properties, as nnU-Net's data loader expects them."""
+        if identifier in self.labelled:
+            return super().load_case(identifier)
+        image, label_map, previous, properties = self._unlabelled_source.load_case(identifier)
+        assert self._relative_positions is not None
+        shape_zyx = np.asarray(image.shape[1:])
+        voxels = np.minimum((self._relative_positions * shape_zyx).astype(int), shape_zyx - 1)
+        channel = np.zeros((len(voxels), 1), dtype=int)
+        properties["class_locations"] = {1: np.concatenate([channel, voxels], axis=1)}
+        return image, label_map, previous, properties
+
+    def _collect_relative_positions(self, labelled: Sequence[str]) -> NDArray[np.float64]:
+        # A fixed generator: the positions are part of the dataset, not of the training's randomness.
+        generator = np.random.default_rng(0)
+        asked = generator.permutation(len(labelled))[:_CASES_ASKED]
+        parts = []
+        for number in asked:
+            image, _, _, properties = super().load_case(labelled[number])
+            found = [np.asarray(voxels) for voxels in properties["class_locations"].values() if len(voxels)]
+            locations = found[0] if found else None
+            if locations is not None:
+                chosen = generator.choice(len(locations), size=min(_POSITIONS_A_CASE, len(locations)), replace=False)
+                parts.append((locations[chosen, 1:] + 0.5) / np.asarray(image.shape[1:]))
+        if not parts:
+            raise FemurError("no femur in any labelled training case", expected="labels with voxels of value 1",
+                             action="check the masks, convert and plan again")
+        return np.concatenate(parts)

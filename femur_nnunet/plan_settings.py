@@ -1,0 +1,278 @@
+"""The block ``femur_nnunet`` of a plan: every decision of the trainers, with a documented default.
+
+It lies in ``configurations.3d_fullres.femur_nnunet``. A plan without it (a stock ``nnUNetPlans.json``)
+gets the defaults. An unknown key is an error that lists the known ones, since a misspelt weight
+would otherwise be a silent default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args
+
+from femur_nnunet.errors import UsageError
+
+PLAN_BLOCK_KEY = "femur_nnunet"
+PLAN_BLOCK_SCHEMA = 1
+Architecture = Literal["transunet", "unet"]
+LambdaSchedule = Literal["ganin", "delayed_ramp", "constant"]
+
+
+@dataclass(frozen=True)
+class ArchitectureSettings:
+    """Which network a plan was sized for, and the sizes of its transformer.
+
+    Attributes
+    ----------
+    family : str
+        ``transunet`` or ``unet``; a trainer refuses a plan made for another family than its own.
+    transformer_layers, transformer_heads : int
+        Depth and heads of the transformer on the bottleneck map (patch size 1). TransUNet in 3D uses
+        12 and 12.
+    transformer_width : int
+        Width of the tokens; 0 takes the features of the bottleneck. TransUNet in 3D uses 768.
+    transformer_mlp_ratio : float
+        Width of the hidden layer of the MLPs over that of the tokens.
+    stochastic_depth : float
+        Probability of dropping the last layer's residual branches; it grows linearly from 0.
+    """
+
+    family: Architecture = "transunet"
+    transformer_layers: int = 12
+    transformer_heads: int = 12
+    transformer_width: int = 768
+    transformer_mlp_ratio: float = 4.0
+    stochastic_depth: float = 0.1
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """Weights and schedules of the two adaptation terms.
+
+    Attributes
+    ----------
+    domain_weight, mmd_weight : float
+        Weights of the site classifier's loss and of MMD in the total loss; 0 leaves a term out.
+    reversal_schedule : str
+        Schedule of lambda, the factor of the reversed gradient: ``ganin`` is
+        2 / (1 + exp(-10 p)) - 1 over training progress p (Ganin and Lempitsky 2015); ``delayed_ramp``
+        is linear from 0 at ``ramp_start`` to ``reversal_strength`` at ``ramp_end``.
+    reversal_strength : float
+        Largest lambda. The schedule acts in the reversal layer alone: a second factor in the loss
+        weight would give lambda squared at the encoder.
+    ramp_start, ramp_end : float
+        Progress (0..1) at which the delayed ramp starts and ends; MMD's weight follows it too.
+    head_hidden : int
+        Width of the site classifier's hidden layer.
+    mmd_bandwidths : tuple of float
+        Multiples of the mean squared distance that give the widths of the Gaussian kernels.
+    mmd_tokens : int
+        Tokens sampled from each site's share of the batch for the token term of MMD; 0 leaves the
+        pooled term alone.
+    """
+
+    domain_weight: float = 0.1
+    mmd_weight: float = 0.1
+    reversal_schedule: LambdaSchedule = "delayed_ramp"
+    reversal_strength: float = 1.0
+    ramp_start: float = 0.1
+    ramp_end: float = 0.5
+    head_hidden: int = 256
+    mmd_bandwidths: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
+    mmd_tokens: int = 128
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How patches are drawn.
+
+    Attributes
+    ----------
+    foreground_fraction : float
+        Probability that a patch is centred on the femur. In an unlabelled scan, whose femur is not
+        known, the centre is taken where femur voxels lie in labelled scans, relative to the image:
+        if labelled patches showed the femur and unlabelled ones did not, the site classifier would
+        win by content alone.
+    """
+
+    foreground_fraction: float = 0.5
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """Augmentation while training.
+
+    Attributes
+    ----------
+    nnunet_intensity : bool
+        nnU-Net's intensity augmentation (noise, blur, brightness, contrast, low resolution, gamma).
+    rotation_degrees : float
+        Largest rotation about each axis.
+    mirror_axes : tuple of str
+        Axes that may be mirrored, of ``z`` and ``y``. Never ``x``: left and right are put on one side
+        by the converter. Default none: a femur seen upside down occurs in no scan.
+    """
+
+    nnunet_intensity: bool = True
+    rotation_degrees: float = 30.0
+    mirror_axes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """The optimiser.
+
+    Attributes
+    ----------
+    name : str
+        ``adamw`` or ``sgd`` (momentum 0.99, Nesterov, as in nnU-Net).
+    learning_rate, weight_decay : float
+        Of the segmentation network. The rate falls by nnU-Net's polynomial schedule.
+    warmup_epochs : int
+        Epochs over which the rate rises linearly.
+    head_learning_rate_factor : float
+        Rate of the site classifier over that of the network.
+    gradient_clip : float
+        Largest norm of the gradient, of network and site classifier apart.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-2
+    warmup_epochs: int = 5
+    head_learning_rate_factor: float = 1.0
+    gradient_clip: float = 12.0
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """Length of training and what is kept on the way.
+
+    Attributes
+    ----------
+    epochs, iterations_per_epoch, validation_iterations : int
+        As in nnU-Net.
+    save_every : int
+        Epochs between checkpoints that ``--c`` goes on from.
+    seed : int
+        Seed of weights, patches and augmentation.
+    """
+
+    epochs: int = 1000
+    iterations_per_epoch: int = 250
+    validation_iterations: int = 50
+    save_every: int = 10
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """What the splits may be asked for.
+
+    Attributes
+    ----------
+    allow_all : bool
+        Whether fold ``all`` (training on every labelled case, validation on the same) is allowed.
+    """
+
+    allow_all: bool = False
+
+
+@dataclass(frozen=True)
+class FemurPlanSettings:
+    """All blocks of a plan that belong to this package."""
+
+    architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
+    adaptation: AdaptationSettings = field(default_factory=AdaptationSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    splits: SplitSettings = field(default_factory=SplitSettings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the block as it stands in a plan, the schema number first."""
+        return {"schema": PLAN_BLOCK_SCHEMA, **_without_tuples(asdict(self))}
+
+
+Block = TypeVar("Block")
+
+
+def settings_from_configuration(configuration: Mapping[str, Any]) -> FemurPlanSettings:
+    """Read the settings out of a plan's configuration; defaults where it has no such block.
+
+    Parameters
+    ----------
+    configuration : mapping
+        The dictionary below ``configurations.3d_fullres`` of a plan.
+
+    Raises
+    ------
+    UsageError
+        Another schema, an unknown block or key, or a value of the wrong kind.
+    """
+    if PLAN_BLOCK_KEY not in configuration:
+        return FemurPlanSettings()
+    content = dict(configuration[PLAN_BLOCK_KEY])
+    schema = content.pop("schema", None)
+    if schema != PLAN_BLOCK_SCHEMA:
+        raise UsageError(f"schema {schema!r} in the plan's {PLAN_BLOCK_KEY} block",
+                         expected=f"schema {PLAN_BLOCK_SCHEMA}",
+                         action="make the plan anew with this version's femur_plan")
+    blocks = {item.name: item.default_factory for item in fields(FemurPlanSettings)}
+    _refuse_unknown(content, blocks, where=f"the plan's {PLAN_BLOCK_KEY} block")
+    parsed: dict[str, Any] = {name: _parse(type(blocks[name]()), value, where=f"the plan's block {name}")  # type: ignore[misc, operator]
+                              for name, value in content.items()}
+    settings = FemurPlanSettings(**parsed)
+    _check_values(settings)
+    return settings
+
+
+def _parse(block_type: type[Block], values: Mapping[str, Any], *, where: str) -> Block:
+    known = {item.name: item for item in fields(block_type)}  # type: ignore[arg-type]
+    _refuse_unknown(values, known, where=where)
+    arguments: dict[str, Any] = {}
+    defaults = block_type()
+    for name, value in values.items():
+        default = getattr(defaults, name)
+        if isinstance(default, tuple):
+            value = tuple(value) if isinstance(value, (list, tuple)) else value
+        elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not type(default):
+            raise UsageError(f"{value!r} for {name}", expected=f"a value of type {type(default).__name__}",
+                             action="correct the plan", subject=where)
+        arguments[name] = value
+    return block_type(**arguments)
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], *, where: str) -> None:
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UsageError(f"unknown {', '.join(unknown)}", expected=f"only {', '.join(known)}",
+                         action="correct the plan, or make it anew with femur_plan", subject=where)
+
+
+def _check_values(settings: FemurPlanSettings) -> None:
+    for name, value, allowed in (
+            ("architecture.family", settings.architecture.family, get_args(Architecture)),
+            ("adaptation.reversal_schedule", settings.adaptation.reversal_schedule, get_args(LambdaSchedule)),
+            ("optimiser.name", settings.optimiser.name, ("adamw", "sgd"))):
+        if value not in allowed:
+            raise UsageError(f"{value!r} for {name}", expected=f"one of {', '.join(allowed)}",
+                             action="correct the plan")
+    forbidden = sorted(set(settings.augmentation.mirror_axes) - {"z", "y"})
+    if forbidden:
+        raise UsageError(f"mirroring along {', '.join(forbidden)}", expected="z and y alone",
+                         action="leave the left-right axis out: every case already looks like a left hip")
+    ramp = settings.adaptation
+    if not 0.0 <= ramp.ramp_start < ramp.ramp_end <= 1.0:
+        raise UsageError(f"a ramp from {ramp.ramp_start} to {ramp.ramp_end}",
+                         expected="0 <= ramp_start < ramp_end <= 1", action="correct the plan")
+
+
+def _without_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_tuples(item) for key, item in value.items()}
+    return [_without_tuples(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import socket
+
+import torch
+from torch import multiprocessing
+from two_ranks import FEATURES, SITES, run_rank
+
+from femur_nnunet.adaptation.gathering import gather, gather_with_gradient
+from femur_nnunet.adaptation.mmd import mmd_between_sites
+
+def test_without_ddp_nothing_is_gathered():
+    assert gather_with_gradient(FEATURES) is FEATURES
+    assert gather(SITES) is SITES
+
+
+def test_two_processes_give_the_mmd_and_the_gradient_of_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(run_rank, args=(port, str(tmp_path)), nprocs=2)
+    whole = FEATURES.clone().requires_grad_(True)
+    expected = mmd_between_sites(whole, SITES, (0.5, 1.0))
+    expected.backward()
+    parts = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    for value, _ in parts:
+        assert torch.allclose(value, expected.detach(), rtol=1e-12)
+    assert torch.allclose(torch.cat([gradient for _, gradient in parts]), whole.grad, rtol=1e-10)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from femur_nnunet.drivers.demo_command import demo_steps
+from femur_nnunet.drivers.steps import Step, StepRunner
+from femur_nnunet.errors import FemurError
+
+
+def step(name: str, code: str, **options) -> Step:
+    return Step(name, name.title(), ("python", "-c", code), {}, **options)
+
+
+def append(path, letter: str) -> str:
+    return f"open({str(path)!r}, 'a').write('{letter}')"
+
+
+def test_finished_steps_are_not_run_again(tmp_path):
+    out = tmp_path / "out"
+    steps = [step("one", append(out, "1")), step("two", append(out, "2"))]
+    StepRunner(tmp_path, quiet=True).run(steps)
+    StepRunner(tmp_path, quiet=True).run(steps)
+    assert out.read_text() == "12"
+
+
+def test_a_changed_step_is_run_again_and_all_after_it(tmp_path):
+    out = tmp_path / "out"
+    StepRunner(tmp_path, quiet=True).run([step(n, append(out, n)) for n in "abc"])
+    changed = [step("a", append(out, "a")), step("b", append(out, "B")), step("c", append(out, "c"))]
+    StepRunner(tmp_path, quiet=True).run(changed)
+    assert out.read_text() == "abcBc"
+
+
+def test_a_failed_step_shows_its_last_lines_and_is_tried_again(tmp_path):
+    failing = step("two", "print('it broke'); raise SystemExit(4)", bar_pattern="never")
+    with pytest.raises(FemurError, match=r"exit code 4\n    it broke"):
+        StepRunner(tmp_path, quiet=True).run([step("one", "pass"), failing])
+    runner = StepRunner(tmp_path, quiet=True)
+    runner.run([step("one", "pass"), step("two", "pass")])
+    assert set(runner.seconds) == {"one", "two"}
+
+
+def test_output_behind_a_bar_goes_to_the_log(tmp_path):
+    StepRunner(tmp_path, quiet=True).run([step("train", "print('Epoch 0')", bar_pattern="Epoch", bar_total=1)])
+    assert (tmp_path / "logs" / "train.log").read_text() == "Epoch 0\n"
+
+
+def test_the_demo_trains_and_predicts_with_nnunets_own_commands(tmp_path):
+    commands = [s.command for s in demo_steps(tmp_path, seed=1, tier="moderate", jobs=2, device="cpu")]
+    assert commands[3] == ("nnUNetv2_train", "501", "3d_fullres", "0", "-tr", "TransUNetDATrainer", "-device", "cpu")
+    assert [command[0] for command in commands] == ["femur_phantom", "convert_qct_sites", "femur_plan",
+                                                    "nnUNetv2_train", "nnUNetv2_predict", "femur_eval"]

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from toy_dataset import case_id, write_toy_dataset
+
+from femur_nnunet.cohort import read_scans_table, write_scans_table
+from femur_nnunet.errors import FemurError, UsageError
+from femur_nnunet.loading.training_cases import fold_cases, read_fold_splits
+from femur_nnunet.splits import SplitSet, read_splits, write_splits
+
+
+@pytest.fixture
+def folder(tmp_path):
+    written = write_toy_dataset(tmp_path, shape_zyx=(8, 8, 8))
+    write_splits(written, read_splits(written), nnunet_name=True)
+    return written
+
+
+def available(folder):
+    return [r.case_id for r in read_scans_table(folder / "scans.tsv") if r.labelled and r.role == "train"]
+
+
+def test_a_fold_comes_with_the_unlabelled_cases_of_training_role(folder):
+    train, validation = read_fold_splits(folder, 0, allow_all=False, available=available(folder))
+    cases = fold_cases(folder, train, validation)
+    assert cases.sites == ["tulane", "rochester"]
+    assert len(cases.train) == len(cases.validation) == len(cases.unlabelled) == 4
+    assert all(case.startswith("rochester") for case in cases.unlabelled)
+
+
+def test_an_unlabelled_scan_of_a_validation_participant_is_left_out(folder):
+    train, validation = read_fold_splits(folder, 0, allow_all=False, available=available(folder))
+    records = read_scans_table(folder / "scans.tsv")
+    held_out = validation[0]
+    hidden = next(r for r in records if r.case_id == held_out)
+    second_visit = type(hidden)(**{**vars(hidden), "case_id": held_out.replace("_v01_", "_v02_"), "visit": 2,
+                                   "labelled": False})
+    write_scans_table(folder / "scans.tsv", [*records, second_visit])
+    assert second_visit.case_id not in fold_cases(folder, train, validation).unlabelled
+
+
+@pytest.mark.parametrize("fold", [2, 7, -1])
+def test_a_fold_outside_the_file_is_refused_instead_of_drawn_at_random(folder, fold):
+    with pytest.raises(UsageError, match=f"found fold {fold}; expected a fold from 0 to 1"):
+        read_fold_splits(folder, fold, allow_all=False, available=available(folder))
+
+
+def test_fold_all_must_be_allowed_by_the_plan(folder):
+    with pytest.raises(UsageError, match="found fold all"):
+        read_fold_splits(folder, "all", allow_all=False, available=available(folder))
+    train, validation = read_fold_splits(folder, "all", allow_all=True, available=available(folder))
+    assert train == validation == sorted(available(folder))
+
+
+def test_an_edited_split_is_refused(folder):
+    folds = json.loads((folder / "splits_final.json").read_text())
+    folds[0]["train"].append(folds[0]["val"][0])
+    (folder / "splits_final.json").write_text(json.dumps(folds))
+    with pytest.raises(FemurError, match="hash"):
+        read_fold_splits(folder, 0, allow_all=False, available=available(folder))
+
+
+def test_a_case_that_is_not_preprocessed_is_named(folder):
+    with pytest.raises(FemurError, match="not preprocessed, the first tulane_"):
+        read_fold_splits(folder, 0, allow_all=False, available=available(folder)[1:])
+
+
+def test_a_missing_split_file_is_refused_instead_of_created(folder):
+    (folder / "splits_final.json").unlink()
+    with pytest.raises(FemurError, match="no such file"):
+        read_fold_splits(folder, 0, allow_all=False, available=available(folder))
+    assert not (folder / "splits_final.json").exists()
+
+
+def test_a_case_without_a_row_is_refused(folder):
+    with pytest.raises(FemurError, match="no row for tulane_000000ff"):
+        fold_cases(folder, [case_id("tulane", 255)], [])
+
+
+def test_a_leak_into_the_test_set_is_refused_even_with_a_right_hash(folder):
+    splits = read_splits(folder)
+    leaking = SplitSet(splits.folds, splits.index, [splits.folds[0]["train"][0]])
+    with pytest.raises(FemurError, match="training and the locked test set"):
+        write_splits(folder, leaking)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from femur_nnunet.cohort import read_scans_table
+from femur_nnunet.loading.site_balanced_loader import cases_by_site
+from femur_nnunet.loading.two_folder_dataset import TwoFolderDataset
+
+DATASET = "Dataset501_Toy"
+
+
+@pytest.fixture(scope="module")
+def dataset(planned_toy_root):
+    folder = planned_toy_root / "nnUNet_preprocessed" / DATASET
+    records = [r for r in read_scans_table(folder / "scans.tsv") if r.role == "train"]
+    data = str(folder / "FemurPlans_3x3x3mm_3d_fullres")
+    return TwoFolderDataset(data, [r.case_id for r in records if r.labelled], data + "_unlabelled",
+                            [r.case_id for r in records if not r.labelled])
+
+
+def test_an_unlabelled_case_has_substitute_positions_where_femora_lie(dataset):
+    case = next(c for c in dataset.identifiers if c not in dataset.labelled)
+    image, _, _, properties = dataset.load_case(case)
+    positions = properties["class_locations"][1]
+    # The ellipsoids of every toy image lie within 12 x 7 x 7 voxels around a centre 2 voxels off the middle.
+    middle = np.asarray(image.shape[1:]) / 2
+    assert (positions[:, 0] == 0).all()
+    assert (np.abs(positions[:, 1:] - middle) <= np.asarray([15, 10, 10])).all()
+    assert len(np.unique(positions, axis=0)) > 100
+
+
+def test_a_labelled_case_keeps_its_own_positions(dataset):
+    case = next(iter(dataset.labelled))
+    _, label_map, _, properties = dataset.load_case(case)
+    positions = np.asarray(properties["class_locations"][1])
+    assert (label_map[:][tuple(positions.T)] == 1).all()
+
+
+def test_a_site_with_labels_draws_from_its_labelled_cases_alone():
+    site_of = {"a1": "a", "a2": "a", "b1": "b"}
+    assert cases_by_site(["a1"], ["a2", "b1"], ["a", "b"], site_of) == [["a1"], ["b1"]]

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from femur_nnunet.cohort import read_scans_table
+from femur_nnunet.errors import FemurError, UsageError
+from femur_nnunet.planners.femur_planner import largest_fitting_patch
+from femur_nnunet.planners.plan_command import PlanOptions, main, make_plan
+from femur_nnunet.splits import read_splits
+
+DATASET = "Dataset501_Toy"
+
+
+@pytest.fixture(scope="module")
+def preprocessed(planned_toy_root):
+    return planned_toy_root / "nnUNet_preprocessed" / DATASET
+
+
+def test_the_plan_has_3d_fullres_alone(preprocessed):
+    plan = json.loads((preprocessed / "FemurPlans_cpu.json").read_text())
+    assert list(plan["configurations"]) == ["3d_fullres"]
+    configuration = plan["configurations"]["3d_fullres"]
+    assert configuration["batch_dice"] is False
+    assert configuration["normalization_schemes"] == ["CTNormalization"]
+    assert configuration["architecture"]["network_class_name"] == "femur_nnunet.networks.transunet.TransUNet3D"
+    assert configuration["femur_nnunet"]["schema"] == 1
+
+
+def test_the_patch_fits_the_median_shape(preprocessed):
+    configuration = json.loads((preprocessed / "FemurPlans_cpu.json").read_text())["configurations"]["3d_fullres"]
+    assert all(p <= m for p, m in zip(configuration["patch_size"], configuration["median_image_size_in_voxels"],
+                                      strict=True))
+
+
+def test_the_same_plan_stands_under_nnunets_name(preprocessed):
+    own = json.loads((preprocessed / "FemurPlans_cpu.json").read_text())
+    stock = json.loads((preprocessed / "nnUNetPlans.json").read_text())
+    assert {**own, "plans_name": "nnUNetPlans"} == stock
+
+
+def test_labelled_and_unlabelled_scans_lie_apart_and_test_scans_nowhere(preprocessed):
+    records = read_scans_table(preprocessed / "scans.tsv")
+    configuration = json.loads((preprocessed / "FemurPlans_cpu.json").read_text())["configurations"]["3d_fullres"]
+    folder = preprocessed / configuration["data_identifier"]
+    unlabelled = folder.with_name(folder.name + "_unlabelled")
+    for path, wanted in ((folder, True), (unlabelled, False)):
+        expected = {r.case_id for r in records if r.role == "train" and r.labelled is wanted}
+        assert {p.stem for p in path.glob("*.b2nd") if not p.stem.endswith("_seg")} == expected
+
+
+def test_the_fingerprint_is_of_labelled_training_cases_alone(preprocessed):
+    fingerprint = json.loads((preprocessed / "dataset_fingerprint.json").read_text())
+    assert len(fingerprint["spacings"]) == 8
+    # Ellipsoids of -50 + 400 HU at the labelled site; the other site would pull the median to about 330.
+    assert fingerprint["foreground_intensity_properties_per_channel"]["0"]["median"] == pytest.approx(350, abs=3)
+
+
+def test_folds_are_put_in_place_with_their_hash(preprocessed, planned_toy_root):
+    placed = read_splits(preprocessed, nnunet_name=True)
+    assert placed == read_splits(planned_toy_root / "nnUNet_raw" / DATASET)
+
+
+@pytest.mark.parametrize(("largest", "expected"), [([60, 60, 60], [56, 56, 56]), ([48, 48, 48], [48, 48, 48]),
+                                                   ([33, 64, 50], [32, 64, 48]), ([9, 9, 9], [8, 8, 8])])
+def test_the_largest_fitting_patch_never_exceeds_the_image(largest, expected):
+    fitting = largest_fitting_patch((1.0, 1.0, 1.0), largest)
+    assert fitting == expected
+
+
+def test_images_too_small_for_any_network_are_refused():
+    with pytest.raises(FemurError, match="images of 6x40x40 voxels"):
+        largest_fitting_patch((1.0, 1.0, 1.0), [6, 40, 40])
+
+
+def test_an_unset_folder_is_named_with_the_mend(monkeypatch, capsys):
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    assert main(["-d", "501"]) == 2
+    assert "nnUNet_raw=None" in capsys.readouterr().err
+
+
+def test_an_unknown_dataset_is_a_usage_error(monkeypatch, tmp_path):
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(tmp_path))
+    with pytest.raises(UsageError, match="none for dataset 7"):
+        make_plan(PlanOptions(7))

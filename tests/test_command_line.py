@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+
+from femur_nnunet.command_line import CommandResult, ExitCode, format_table, make_parser, run_command, worker_count
+from femur_nnunet.errors import FemurError, TargetBusyError, UsageError
+from femur_nnunet.provenance import RunRecord
+
+
+def parser():
+    return make_parser("femur_try", "Tries.", "femur_try --out DIR", out="folder", jobs=True, seed=1)
+
+
+@pytest.mark.parametrize(("error", "code"), [(FemurError, 1), (UsageError, 2), (TargetBusyError, 3)])
+def test_an_error_is_one_line_and_its_exit_code(error, code, capsys, tmp_path):
+    def body(_):
+        raise error("two", expected="one", action="remove a row.", subject="row 3")
+
+    assert run_command(parser(), body, ["--out", str(tmp_path)]) == code
+    assert capsys.readouterr().err == "femur_try: error: row 3: found two; expected one; remove a row.\n"
+
+
+def test_json_is_all_that_stands_on_standard_output(capsys, tmp_path):
+    result = CommandResult(ExitCode.SOME_FAILED, lines=["for people"], summary={"n": 3})
+    assert run_command(parser(), lambda _: result, ["--out", str(tmp_path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"exit_code": 1, "n": 3}
+
+
+def test_wrong_options_are_exit_code_2(tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        run_command(parser(), lambda _: CommandResult(), ["--jobs", "-2", "--out", str(tmp_path)])
+    assert caught.value.code == 2
+
+
+def test_an_error_survives_the_way_out_of_a_worker():
+    error = UsageError("two", expected="one", action="remove a row", subject="row 3")
+    copied = pickle.loads(pickle.dumps(error))
+    assert type(copied) is UsageError
+    assert str(copied) == str(error)
+
+
+def test_zero_jobs_means_every_processor():
+    assert worker_count(0) >= 1
+    assert worker_count(3) == 3
+
+
+def test_a_table_puts_numbers_to_the_right():
+    assert format_table(("site", "n"), [("tulane", 8), ("x", 12)]) == [
+        "site    n", "------  --", "tulane   8", "x       12"]
+
+
+def test_the_run_record_says_what_was_run_and_can_hide_paths(tmp_path):
+    record = RunRecord("femur_try", {"out": tmp_path, "n": 3}, seed=7, hide_paths=True)
+    content = json.loads(record.write(tmp_path, exit_code=0).read_text())
+    assert content["arguments"] == {"out": "<path>", "n": 3}
+    assert content["seed"] == 7
+    assert content["versions"]["femur-nnunet"] == "0.1.0"
+    assert {"started", "ended", "wall_seconds", "inputs_sha256", "outputs_sha256"} <= set(content)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from femur_nnunet.errors import UsageError
+from femur_nnunet.plan_settings import FemurPlanSettings, settings_from_configuration
+
+
+def test_a_plan_without_the_block_gets_the_defaults():
+    assert settings_from_configuration({"patch_size": [1, 2, 3]}) == FemurPlanSettings()
+
+
+def test_settings_survive_the_way_through_a_plan():
+    settings = FemurPlanSettings()
+    assert settings_from_configuration({"femur_nnunet": settings.to_dict()}) == settings
+
+
+def test_an_unknown_key_is_refused_and_the_known_ones_are_listed():
+    with pytest.raises(UsageError, match=r"unknown domain_wieght.*domain_weight.*mmd_weight"):
+        settings_from_configuration({"femur_nnunet": {"schema": 1, "adaptation": {"domain_wieght": 0.5}}})
+
+
+def test_an_unknown_block_is_refused():
+    with pytest.raises(UsageError, match=r"unknown adaption"):
+        settings_from_configuration({"femur_nnunet": {"schema": 1, "adaption": {}}})
+
+
+def test_another_schema_is_refused():
+    with pytest.raises(UsageError, match="schema 2"):
+        settings_from_configuration({"femur_nnunet": {"schema": 2}})
+
+
+@pytest.mark.parametrize(("block", "values", "message"), [
+    ("augmentation", {"mirror_axes": ["x"]}, "mirroring along x"),
+    ("adaptation", {"reversal_schedule": "sudden"}, "'sudden' for adaptation.reversal_schedule"),
+    ("adaptation", {"ramp_start": 0.6, "ramp_end": 0.5}, "a ramp from 0.6 to 0.5"),
+    ("schedule", {"epochs": "many"}, "'many' for epochs"),
+    ("architecture", {"family": "resnet"}, "'resnet' for architecture.family"),
+])
+def test_a_bad_value_is_refused_by_name(block, values, message):
+    with pytest.raises(UsageError, match=message):
+        settings_from_configuration({"femur_nnunet": {"schema": 1, block: values}})
+
+
+def test_whole_numbers_are_taken_for_lengths_and_weights():
+    settings = settings_from_configuration({"femur_nnunet": {"schema": 1, "adaptation": {"domain_weight": 1}}})
+    assert settings.adaptation.domain_weight == 1.0

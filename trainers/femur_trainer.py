@@ -1,0 +1,151 @@
+"""What all our trainers share: settings from the plan, checked splits, seeds, seeded loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+
+from femur_nnunet.loading.augmenters import seeded_augmenter, without_intensity_augmentation
+from femur_nnunet.loading.training_cases import read_fold_splits
+from femur_nnunet.plan_settings import settings_from_configuration
+from femur_nnunet.trainers.random_state import seed_everything
+from femur_nnunet.trainers.resumable import ResumableTrainer
+from femur_nnunet.trainers.warmup_poly import WarmupPolyScheduler
+
+_AXES_ZYX = ("z", "y", "x")
+
+
+class FemurTrainer(ResumableTrainer):
+    """nnU-Net's trainer with every hyperparameter read from the plan's ``femur_nnunet`` block."""
+
+    def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict,
+                 device: torch.device = torch.device("cuda")) -> None:  # noqa: B008
+        # nnU-Net pops this key without a default; its own commands set it, a notebook may not.
+        plans.setdefault("continue_training", False)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.settings = settings_from_configuration(self.configuration_manager.configuration)
+        schedule = self.settings.schedule
+        self.num_epochs = schedule.epochs
+        self.num_iterations_per_epoch = schedule.iterations_per_epoch
+        self.num_val_iterations_per_epoch = schedule.validation_iterations
+        self.save_every = schedule.save_every
+        self.initial_lr = self.settings.optimiser.learning_rate
+        self.weight_decay = self.settings.optimiser.weight_decay
+        self.oversample_foreground_percent = self.settings.sampling.foreground_fraction
+        # The stock rule forces the femur into the last slots of a batch only.
+        self.probabilistic_oversampling = True
+        self.steps_done = 0
+
+    @property
+    def progress(self) -> float:
+        """Share of training that is done, from 0 to 1."""
+        steps = self.current_epoch * self.num_iterations_per_epoch + self.steps_done
+        return steps / (self.num_epochs * self.num_iterations_per_epoch)
+
+    @property
+    def seed(self) -> int:
+        """Seed of this rank."""
+        return self.settings.schedule.seed + 1000 * self.local_rank
+
+    def initialize(self) -> None:
+        """Seed, then build network, optimiser and loss."""
+        seed_everything(self.seed)
+        super().initialize()
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        """Return AdamW or SGD from the plan and the schedule of its rate."""
+        chosen = self.settings.optimiser
+        parameters = self.network.parameters()
+        optimizer: torch.optim.Optimizer
+        if chosen.name == "adamw":
+            optimizer = torch.optim.AdamW(parameters, lr=self.initial_lr, weight_decay=self.weight_decay)
+        else:
+            optimizer = torch.optim.SGD(parameters, self.initial_lr, momentum=0.99, nesterov=True,
+                                        weight_decay=self.weight_decay)
+        return optimizer, WarmupPolyScheduler(optimizer, self.initial_lr, self.num_epochs, chosen.warmup_epochs)
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(  # noqa: N802
+            self) -> tuple[Any, bool, Any, tuple[int, ...]]:
+        """Rotate as the plan says; never mirror left and right, in training or at test time."""
+        _, dummy_2d, _, _ = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        augmentation = self.settings.augmentation
+        radians = augmentation.rotation_degrees * np.pi / 180.0
+        rotation = (-radians, radians)
+        patch_size = self.configuration_manager.patch_size
+        initial_patch_size = get_patch_size(patch_size, rotation, rotation, rotation, (0.85, 1.25))
+        if dummy_2d:
+            initial_patch_size[0] = patch_size[0]
+        forward = list(self.plans_manager.transpose_forward)
+        mirror_axes = tuple(sorted(forward.index(_AXES_ZYX.index(axis)) for axis in augmentation.mirror_axes))
+        # None, not (): nnU-Net's predictor fails on an empty tuple.
+        self.inference_allowed_mirroring_axes = mirror_axes or None
+        return rotation, dummy_2d, initial_patch_size, mirror_axes
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Return the fold's cases after checking the split's hash, its participants and the fold.
+
+        nnU-Net itself would draw a random split for a fold that the file does not have.
+        """
+        available = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
+        train, validation = read_fold_splits(Path(self.preprocessed_dataset_folder_base), self.fold,
+                                             allow_all=self.settings.splits.allow_all, available=available)
+        self.print_to_log_file(f"Fold {self.fold}: {len(train)} training and {len(validation)} validation cases, "
+                               "split hash checked.")
+        return train, validation
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Return seeded augmenters for training and validation."""
+        scales = self._get_deep_supervision_scales()
+        rotation, dummy_2d, initial_size, mirror_axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size())
+        transforms = self.get_training_transforms(
+            self.configuration_manager.patch_size, rotation, scales, mirror_axes, dummy_2d,
+            use_mask_for_norm=self.configuration_manager.use_mask_for_norm,
+            foreground_labels=self.label_manager.foreground_labels)
+        if not self.settings.augmentation.nnunet_intensity:
+            transforms = without_intensity_augmentation(transforms)
+        train, validation = self.do_split()
+        training_loader = self.training_loader(train, validation, initial_size, transforms)
+        # Every validation patch shows the femur: an epoch without any would make the pseudo Dice, and
+        # with it nnU-Net's moving average, NaN for ever.
+        validation_loader = nnUNetDataLoader(
+            self.dataset_class(self.preprocessed_dataset_folder, validation), self.batch_size,
+            self.configuration_manager.patch_size, self.configuration_manager.patch_size, self.label_manager,
+            oversample_foreground_percent=1.0, probabilistic_oversampling=True,
+            transforms=self.get_validation_transforms(scales, foreground_labels=self.label_manager.foreground_labels))
+        on_gpu = self.device.type == "cuda"
+        return (seeded_augmenter(training_loader, seed=self.seed, pin_memory=on_gpu),
+                seeded_augmenter(validation_loader, seed=self.seed + 500, pin_memory=on_gpu, share=0.5))
+
+    def training_loader(self, train: list[str], validation: list[str], initial_size: Any, transforms: Any) -> Any:
+        """Return the loader of training patches: here of labelled cases, drawn uniformly."""
+        return nnUNetDataLoader(
+            self.dataset_class(self.preprocessed_dataset_folder, train), self.batch_size, initial_size,
+            self.configuration_manager.patch_size, self.label_manager, transforms=transforms,
+            oversample_foreground_percent=self.oversample_foreground_percent, probabilistic_oversampling=True)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin to count the epoch's steps."""
+        super().on_train_epoch_start()
+        self.steps_done = 0
+
+    def step_optimizer(self, loss: torch.Tensor, clipped_apart: Sequence[Iterable[torch.nn.Parameter]]) -> None:
+        """Go back through ``loss`` and step, the gradient of each group of parameters clipped on its own."""
+        if self.grad_scaler is not None:
+            self.grad_scaler.scale(loss).backward()
+            self.grad_scaler.unscale_(self.optimizer)
+        else:
+            loss.backward()
+        for parameters in clipped_apart:
+            torch.nn.utils.clip_grad_norm_(parameters, self.settings.optimiser.gradient_clip)
+        if self.grad_scaler is not None:
+            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.update()
+        else:
+            self.optimizer.step()

@@ -1,0 +1,75 @@
+"""Checkpoints that are whole or absent, and a resume that goes on exactly where training stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+from torch._dynamo import OptimizedModule
+
+from femur_nnunet.files import atomic_path
+from femur_nnunet.trainers.random_state import random_states, restore_random_states
+
+CHECKPOINT_KEY = "femur_nnunet"
+
+
+class ResumableTrainer(nnUNetTrainer):
+    """Adds our own state to nnU-Net's checkpoints under one key.
+
+    ``network_weights`` stays the segmentation network alone, so plain ``nnUNetv2_predict`` loads the
+    file. With ``nnUNet_n_proc_DA=0`` the losses after ``--c`` equal those of an undisturbed run.
+    """
+
+    _states_to_restore: dict[str, Any] | None = None
+    extra_log_keys: tuple[str, ...] = ()
+
+    def bare_network(self) -> nn.Module:
+        """Return the segmentation network without the wrappers of DDP and torch.compile."""
+        network = self.network.module if self.is_ddp else self.network
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return what a subclass keeps in the checkpoint besides nnU-Net's own state."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` returned."""
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Write nnU-Net's checkpoint with our key added, by a rename at the end."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return
+        with atomic_path(Path(filename)) as temporary:
+            super().save_checkpoint(str(temporary))
+            checkpoint = torch.load(temporary, map_location="cpu", weights_only=False)
+            checkpoint[CHECKPOINT_KEY] = {"random_states": random_states(), **self.extra_state()}
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
+        """Load a checkpoint file and, where it has them, our own states."""
+        filename = str(filename_or_checkpoint)
+        super().load_checkpoint(filename)
+        self._register_log_keys()
+        own = torch.load(filename, map_location="cpu", weights_only=False).get(CHECKPOINT_KEY)
+        if own is not None:
+            self.load_extra_state(own)
+            # Not set now: the loaders, made after this, draw a first batch and would use them up.
+            self._states_to_restore = own["random_states"]
+
+    def on_train_start(self) -> None:
+        """Make loaders, then set the random states of the checkpoint that training goes on from."""
+        super().on_train_start()
+        self._register_log_keys()
+        if self._states_to_restore is not None:
+            restore_random_states(self._states_to_restore)
+            self._states_to_restore = None
+
+    def _register_log_keys(self) -> None:
+        lists = self.logger.local_logger.my_fantastic_logging
+        epochs_done = len(lists["train_losses"])
+        for key in self.extra_log_keys:
+            # A checkpoint of another trainer has no such curve; nnU-Net wants one value an epoch.
+            lists.setdefault(key, [float("nan")] * epochs_done)
