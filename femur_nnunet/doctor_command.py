@@ -15,6 +15,7 @@ from pathlib import Path
 
 from femur_nnunet.command_line import CommandResult, ExitCode, format_table, make_parser, run_command
 from femur_nnunet.env_command import plugin_folder
+from femur_nnunet.nnunet_folders import VARIABLES
 
 OLDEST_PYTHON = (3, 10)
 NNUNET_VERSIONS = ((2, 8, 1), (2, 9))
@@ -85,7 +86,7 @@ def check_trainer_look_up() -> Finding:
 
 def check_environment() -> Finding:
     """Check nnU-Net's environment variables."""
-    variables = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer")
+    variables = (*VARIABLES, "nnUNet_extTrainer")
     unset = [name for name in variables if not os.environ.get(name)]
     mend = 'run: eval "$(femur_env --root DIR)"'
     if unset:

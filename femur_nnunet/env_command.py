@@ -10,6 +10,7 @@ from pathlib import Path
 
 import femur_nnunet
 from femur_nnunet.command_line import CommandResult, make_parser, run_command, worker_count
+from femur_nnunet.nnunet_folders import VARIABLES
 
 _MANY_CORES = 8
 
@@ -26,7 +27,7 @@ def nnunet_environment(root: Path) -> dict[str, str]:
     defaults stay. ``nnUNet_n_proc_DA`` is left alone: 0 gives exact reproducibility in training but
     stops nnU-Net's planning, so it belongs to single commands.
     """
-    variables = {name: str(root.resolve() / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    variables = {name: str(root.resolve() / name) for name in VARIABLES}
     others = [path for path in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep)
               if path and Path(path) != plugin_folder()]
     variables["nnUNet_extTrainer"] = os.pathsep.join([str(plugin_folder()), *others])
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> CommandResult:
     variables = nnunet_environment(arguments.root)
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+    for name in VARIABLES:
         Path(variables[name]).mkdir(parents=True, exist_ok=True)
     return CommandResult(lines=[f"export {name}={shlex.quote(value)}" for name, value in variables.items()],
                          summary=variables)

@@ -12,9 +12,9 @@ from typing import Any
 from femur_nnunet.cohort import SCANS_TABLE_NAME, read_scans_table
 from femur_nnunet.command_line import CommandResult, get_logger, make_parser, run_command, worker_count
 from femur_nnunet.files import hold_folder, read_json, write_json
+from femur_nnunet.nnunet_folders import find_dataset, require_folder
 from femur_nnunet.planners.femur_planner import CONFIGURATION, FemurPlanner
 from femur_nnunet.planners.fingerprint import FemurFingerprintExtractor
-from femur_nnunet.planners.nnunet_folders import find_dataset, require_folder
 from femur_nnunet.planners.preprocess import preprocess_labelled, preprocess_unlabelled, put_tables_in_place
 from femur_nnunet.planners.presets import DEFAULT_PRESET, PRESETS, settings_for
 from femur_nnunet.provenance import RunRecord

@@ -1,4 +1,4 @@
-"""nnU-Net's data folders, from its environment variables or a common root."""
+"""nnU-Net's data folders: the environment variables that name them, and a dataset's folder by its number."""
 
 from __future__ import annotations
 

@@ -1,0 +1,177 @@
+"""One manifest row to its cases: read, cut into hips, write into the staging folder."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from femur_nnunet.cohort import OLDEST_REPORTED_AGE_YEARS, Role, ScanRecord
+from femur_nnunet.dataset_conversion.conversion_options import MaskLabels
+from femur_nnunet.dataset_conversion.conversion_state import (
+    STAGED_STATE_NAME,
+    RowKey,
+    RowState,
+    case_files,
+    read_state,
+    row_fingerprint,
+    state_path,
+)
+from femur_nnunet.dataset_conversion.hip_cases import HipCase, cut_into_cases
+from femur_nnunet.dataset_conversion.manifest import ManifestRow
+from femur_nnunet.dataset_conversion.mask_values import interpret_mask
+from femur_nnunet.errors import FemurError
+from femur_nnunet.files import write_json
+from femur_nnunet.volume_io import Volume, read_mask, read_volume, voxel_hmac, write_nifti
+
+
+@dataclass(frozen=True)
+class RowTask:
+    """Everything that a worker needs to convert one row."""
+
+    row: ManifestRow
+    key: RowKey
+    role: Role
+    use_mask: bool
+    secret: bytes
+    dataset: Path
+    staging: Path
+    mask_labels: MaskLabels | None = None
+    keep_unlabelled_hip: bool = False
+    keep_bilateral: bool = False
+    identifiable: bool = False
+
+    @property
+    def staged(self) -> Path:
+        """The row's own staging folder."""
+        return self.staging / str(self.key)
+
+    @property
+    def sources(self) -> list[Path]:
+        """The files and folders that are read."""
+        return [self.row.image, *([self.row.mask] if self.use_mask and self.row.mask is not None else [])]
+
+    @property
+    def case_ids(self) -> list[str]:
+        """Ids of the cases that the row may become."""
+        return [self.key.case_id(side) for side in self.key.case_sides(keep_bilateral=self.keep_bilateral)]
+
+    @property
+    def subject(self) -> str:
+        """How messages call the row: its place in the manifest and its case ids (``identifiable``: the image)."""
+        names = [" and ".join(self.case_ids), *([str(self.row.image)] if self.identifiable else [])]
+        return f"{self.row.label} ({', '.join(names)})"
+
+    def facts(self) -> dict[str, object]:
+        """Return what bears on the output beside the contents of the source files."""
+        row = {name: value for name, value in asdict(self.row).items()
+               if name not in ("source", "number", "participant", "image", "mask")}
+        return {**row, "key": str(self.key), "role": self.role, "use_mask": self.use_mask,
+                "mask_labels": self.mask_labels, "keep_unlabelled_hip": self.keep_unlabelled_hip,
+                "keep_bilateral": self.keep_bilateral}
+
+
+@dataclass(frozen=True)
+class RowOutcome:
+    """How one row ended; ``unchanged`` and converted rows have a state, failed ones an error."""
+
+    task: RowTask
+    state: RowState | None = None
+    unchanged: bool = False
+    error: FemurError | None = None
+
+
+def convert_row(task: RowTask) -> RowOutcome:
+    """Convert one row into its staging folder, unless its result is there already.
+
+    The row's state file is written last. Any failure that the input can cause becomes the outcome's
+    error, with the row as its subject. The readers quote neither names of files nor text of headers.
+    """
+    try:
+        # Warnings of readers may quote file names and header values.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _convert_or_reuse(task)
+    except FemurError as error:
+        return RowOutcome(task, error=error)
+    except OSError as error:
+        failure = FemurError(f"a failure of reading or writing ({error.strerror or type(error).__name__})",
+                             expected="readable sources and room on the target's disk",
+                             action="mend it and run the same command again", subject=task.subject)
+        return RowOutcome(task, error=failure)
+    except MemoryError:
+        failure = FemurError("too little memory for this scan", expected="room for three copies of a scan a worker",
+                             action="run with fewer --jobs", subject=task.subject)
+        return RowOutcome(task, error=failure)
+    except Exception as error:
+        # A defect, of ours or of a library that met a damaged file; the other rows must not pay for it.
+        # Its text may quote the file: type and place say enough to mend it.
+        failure = FemurError(f"a defect of this program ({type(error).__name__} at {_place(error)})",
+                             expected="a scan that is converted or refused",
+                             action="report the defect; the other rows are converted", subject=task.subject)
+        return RowOutcome(task, error=failure)
+
+
+def _place(error: Exception) -> str:
+    """Return module and line of the innermost frame."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).stem}:{frame.lineno}"
+
+
+def _convert_or_reuse(task: RowTask) -> RowOutcome:
+    fingerprint = row_fingerprint(task.secret, task.facts(), task.sources)
+    published = read_state(state_path(task.dataset, str(task.key)))
+    if published is not None and published.fingerprint == fingerprint and published.is_complete_in(task.dataset):
+        return RowOutcome(task, published, unchanged=True)
+    staged = read_state(task.staged / STAGED_STATE_NAME)
+    if staged is not None and staged.fingerprint == fingerprint and staged.is_complete_in(task.staged):
+        return RowOutcome(task, staged)
+    return RowOutcome(task, _convert(task, fingerprint))
+
+
+def _convert(task: RowTask, fingerprint: str) -> RowState:
+    volume = read_volume(task.row.image, subject=task.subject)
+    mask = None
+    if task.use_mask and task.row.mask is not None:
+        delivered = read_mask(task.row.mask, volume.grid, subject=task.subject)
+        mask = interpret_mask(delivered, task.row.side, task.mask_labels, subject=task.subject)
+    cases, dropped = cut_into_cases(volume, task.row.side, mask, keep_unlabelled_hip=task.keep_unlabelled_hip,
+                                    keep_bilateral=task.keep_bilateral, subject=task.subject)
+    source_hmac = voxel_hmac(task.secret, volume)
+    shutil.rmtree(task.staged, ignore_errors=True)
+    task.staged.mkdir(parents=True)
+    records = [_record(task, volume, case, source_hmac) for case in cases]
+    for record, case in zip(records, cases, strict=True):
+        _write_case(task.staged, record, case, volume)
+    outputs = {name: (task.staged / name).stat().st_size for record in records for name in case_files(record)}
+    state = RowState(str(task.key), fingerprint, records, outputs, dropped, list(volume.notes))
+    state.write(task.staged / STAGED_STATE_NAME)
+    return state
+
+
+def _write_case(folder: Path, record: ScanRecord, case: HipCase, volume: Volume) -> None:
+    *label, geometry, image = (folder / name for name in case_files(record))
+    for path in (*label, geometry, image):
+        path.parent.mkdir(exist_ok=True)
+    grid = case.geometry.case_grid
+    if case.label is not None:
+        write_nifti(label[0], case.label, grid)
+    write_json(geometry, case.geometry.to_json())
+    write_nifti(image, case.geometry.forward(volume.array), grid)
+
+
+def _record(task: RowTask, volume: Volume, case: HipCase, source_hmac: str) -> ScanRecord:
+    row, tags = task.row, volume.tags
+    first_mm, second_mm, slice_mm = volume.grid.spacing_mm_ijk
+    return ScanRecord(
+        case_id=task.key.case_id(case.side), participant_id=f"sub-{task.key.participant_hash}", site=row.site,
+        visit=row.visit, side=case.side, laterality_flipped=case.geometry.left_right_flipped,
+        labelled=case.label is not None, role=task.role, sex=row.sex,
+        age_years=None if row.age_years is None else min(row.age_years, float(OLDEST_REPORTED_AGE_YEARS)),
+        source_format=volume.source_format, manufacturer=tags.manufacturer, model=tags.model, kvp=tags.kvp,
+        kernel=tags.kernel, slice_spacing_mm=slice_mm, pixel_spacing_mm=max(first_mm, second_mm),
+        gantry_tilt_deg=tags.gantry_tilt_deg, calibration_phantom=row.calibration_phantom,
+        calibration_source=None if row.density_slope is None else "table", density_unit=row.density_unit,
+        density_slope=row.density_slope, density_intercept=row.density_intercept, source_hmac=source_hmac)
