@@ -11,16 +11,36 @@ from torch import distributed
 from femur_nnunet.adaptation.gathering import gather
 
 
+def patches_to_decode(labelled: torch.Tensor) -> torch.Tensor:
+    """Return the indices of the patches that go through the decoder.
+
+    Parameters
+    ----------
+    labelled : Tensor
+        Shape (n,), bool.
+
+    Returns
+    -------
+    Tensor
+        The labelled patches; the first patch where none is labelled, since under DDP every rank must
+        bring a gradient for every parameter, if only zero.
+    """
+    return torch.nonzero(labelled).flatten() if labelled.any() else torch.zeros(1, dtype=torch.long,
+                                                                                device=labelled.device)
+
+
 def loss_of_labelled(loss: Callable[[Any, Any], torch.Tensor], outputs: Any, target: Any,
                      labelled: torch.Tensor) -> torch.Tensor:
-    """Return the loss of the labelled patches alone.
+    """Return the segmentation loss of the labelled patches alone.
 
     Parameters
     ----------
     loss : callable
         nnU-Net's loss, the mean over the patches that it is given.
-    outputs, target : Tensor or list of Tensor
-        Logits and label maps of all patches, a list of levels under deep supervision.
+    outputs : Tensor or list of Tensor
+        Logits of the patches of :func:`patches_to_decode`, a list of levels under deep supervision.
+    target : Tensor or list of Tensor
+        Label maps of all n patches; those of unlabelled patches are never looked at.
     labelled : Tensor
         Shape (n,), bool.
 
@@ -31,17 +51,16 @@ def loss_of_labelled(loss: Callable[[Any, Any], torch.Tensor], outputs: Any, tar
         patches of the global batch; a rank without any returns a zero that still has a gradient, so
         that it does not stall the others.
     """
-    levels_out = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    levels_target = target if isinstance(target, (list, tuple)) else [target]
-    device = levels_out[0].device
-    # Every output stands in the graph on every rank, else DDP waits for its gradient.
-    connected = sum(level.float().mean() for level in levels_out) * 0.0
+    levels = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    # Every level stands in the graph on every rank, also one whose weight in the loss is zero.
+    connected = sum(level.float().mean() for level in levels) * 0.0
     if not labelled.any():
         return connected
-    chosen_out = [level[labelled] for level in levels_out]
-    chosen_target = [level.to(device, non_blocking=True)[labelled] for level in levels_target]
-    value = loss(chosen_out, chosen_target) if isinstance(outputs, (list, tuple)) else loss(chosen_out[0],
-                                                                                            chosen_target[0])
+    device = levels[0].device
+    if isinstance(target, (list, tuple)):
+        value = loss(outputs, [level.to(device, non_blocking=True)[labelled] for level in target])
+    else:
+        value = loss(outputs, target.to(device, non_blocking=True)[labelled])
     if distributed.is_available() and distributed.is_initialized():
         counts = gather(labelled.sum()[None])
         value = value * (labelled.sum() * len(counts) / counts.sum())

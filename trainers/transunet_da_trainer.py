@@ -18,7 +18,7 @@ from femur_nnunet.loading.site_balanced_loader import SiteBalancedLoader, cases_
 from femur_nnunet.loading.training_cases import UNLABELLED_SUFFIX, fold_cases
 from femur_nnunet.loading.two_folder_dataset import TwoFolderDataset
 from femur_nnunet.trainers.adaptation_log import LOG_KEYS, log_adaptation
-from femur_nnunet.trainers.labelled_loss import loss_of_labelled
+from femur_nnunet.trainers.labelled_loss import loss_of_labelled, patches_to_decode
 from femur_nnunet.trainers.transunet_trainer import TransUNetTrainer
 
 
@@ -95,7 +95,7 @@ class TransUNetDATrainer(TransUNetTrainer):
                              device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device.type) if self.device.type == "cuda" else dummy_context():
-            outputs, tokens = self.network(data)
+            outputs, tokens = self.network(data, patches_to_decode(labelled))
             segmentation = loss_of_labelled(self.loss, outputs, batch["target"], labelled)
         # Outside of autocast and on the batch of all ranks: MMD is a small difference of means.
         terms = adaptation_terms(gather_with_gradient(tokens.float()), gather(sites), self.domain_head,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,22 @@ class TwoFolderDataset(nnUNetDatasetBlosc2):
         Folders of preprocessed cases.
     labelled, unlabelled : sequence of str
         Case ids in each.
+
+    Raises
+    ------
+    FemurError
+        An unlabelled case is not preprocessed, or no labelled case shows a femur.
     """
 
     def __init__(self, labelled_folder: str, labelled: Sequence[str], unlabelled_folder: str,
                  unlabelled: Sequence[str]) -> None:
         super().__init__(labelled_folder, list(labelled) + list(unlabelled))
         self.labelled = frozenset(labelled)
+        absent = [case for case in unlabelled if not Path(unlabelled_folder, f"{case}.b2nd").is_file()]
+        if absent:
+            raise FemurError(f"{len(absent)} unlabelled case(s) that are not preprocessed, the first {absent[0]}",
+                             expected="every unlabelled training case of scans.tsv in the folder",
+                             action="run femur_plan for this plan again", subject=Path(unlabelled_folder).name)
         self._unlabelled_source = nnUNetDatasetBlosc2(unlabelled_folder, list(unlabelled))
         self._relative_positions = self._collect_relative_positions(sorted(labelled)) if unlabelled else None
 

@@ -59,14 +59,27 @@ class TransUNet3D(nn.Module):
         sizes = dict(transformer)
         self.bottleneck = BottleneckTransformer(features_per_stage[-1], **{**sizes, "grid": tuple(sizes["grid"])})
 
-    def forward(self, image: torch.Tensor) -> Any:
+    def forward(self, image: torch.Tensor, decoded: torch.Tensor | None = None) -> Any:
         """Return logits for images (n, c, z, y, x).
 
-        One tensor (n, classes, z, y, x), or a list of them, finest first, under deep supervision;
-        together with the tokens (n, t, width) while ``training and return_tokens``.
+        Parameters
+        ----------
+        image : Tensor
+            Shape (n, c, z, y, x).
+        decoded : Tensor, optional
+            Shape (m,), indices of the images that go through the decoder; all without it. Unlabelled
+            images need their tokens alone, and the decoder is more than half of the work.
+
+        Returns
+        -------
+        Tensor or list of Tensor
+            Shape (m, classes, z, y, x), or a list of levels, finest first, under deep supervision;
+            together with the tokens (n, t, width) of all images while ``training and return_tokens``.
         """
         skips = self.encoder(image)
         skips[-1], tokens = self.bottleneck(skips[-1])
+        if decoded is not None:
+            skips = [skip[decoded] for skip in skips]
         outputs = self.decoder(skips)
         return (outputs, tokens) if self.training and self.return_tokens else outputs
 

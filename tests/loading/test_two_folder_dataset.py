@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from femur_nnunet.cohort import read_scans_table
+from femur_nnunet.errors import FemurError
 from femur_nnunet.loading.site_balanced_loader import cases_by_site
 from femur_nnunet.loading.two_folder_dataset import TwoFolderDataset
 
@@ -35,6 +36,11 @@ def test_a_labelled_case_keeps_its_own_positions(dataset):
     _, label_map, _, properties = dataset.load_case(case)
     positions = np.asarray(properties["class_locations"][1])
     assert (label_map[:][tuple(positions.T)] == 1).all()
+
+
+def test_an_unlabelled_case_that_is_not_preprocessed_is_named(dataset, tmp_path):
+    with pytest.raises(FemurError, match="not preprocessed, the first rochester_0000000a_v01_l"):
+        TwoFolderDataset(dataset.source_folder, sorted(dataset.labelled), str(tmp_path), ["rochester_0000000a_v01_l"])
 
 
 def test_a_site_with_labels_draws_from_its_labelled_cases_alone():

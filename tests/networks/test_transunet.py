@@ -54,6 +54,19 @@ def test_tokens_come_out_in_training_alone_and_only_when_asked():
     assert isinstance(network.eval()(image), torch.Tensor)
 
 
+def test_patches_that_are_not_decoded_give_tokens_but_no_segmentation_gradient():
+    network = build_transunet(configuration(), 1, 2, deep_supervision=False).train()
+    network.bottleneck.layers.eval()
+    network.return_tokens = True
+    image = torch.randn(3, 1, 16, 16, 16, requires_grad=True)
+    logits, tokens = network(image, torch.tensor([0, 2]))
+    assert tokens.shape[0] == 3
+    assert torch.allclose(logits, network(image)[0][[0, 2]], atol=1e-6)
+    (gradient,) = torch.autograd.grad(logits.sum(), image)
+    assert gradient[1].abs().max() == 0
+    assert gradient[0].abs().max() > 0
+
+
 def test_an_input_of_another_size_than_the_patch_works():
     network = build_transunet(configuration(), 1, 2, deep_supervision=False).eval()
     assert network(torch.randn(1, 1, 24, 16, 32)).shape == (1, 2, 24, 16, 32)
