@@ -1,0 +1,266 @@
+"""The object in front of the scanner: soft tissue, rods, sacrum, hip bones and femora on a fine grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femur_nnunet.phantom.anatomy import Participant, SideName
+from femur_nnunet.phantom.body_shape import (
+    AIR_HU,
+    CENTRE_BEHIND_HEADS_MM,
+    SeamField,
+    body_field,
+    soft_tissue_hu,
+)
+from femur_nnunet.phantom.calibration import CalibrationRods
+from femur_nnunet.phantom.femur_shape import FemurShape
+from femur_nnunet.phantom.pelvis_shape import (
+    CORTEX_MM,
+    CUP_OPENING,
+    TRABECULAR_MG_CC,
+    hip_bone,
+    sacrum,
+)
+from femur_nnunet.phantom.pose import Pose
+from femur_nnunet.phantom.scan_grid import RenderGrid
+from femur_nnunet.phantom.shapes import Coordinates, FloatArray, coverage, rescale_to_distance, sphere
+from femur_nnunet.phantom.tiers import ScannerTier
+from femur_nnunet.phantom.tissue import (
+    CARTILAGE_HU,
+    BoneFill,
+    Tissue,
+    fill_bone,
+    soft_tissue_labels,
+    texture,
+)
+from femur_nnunet.phantom.truth import RIGHT_REGION_OFFSET, axes_truth, region_quantities
+
+MASK_LABELS: dict[SideName, int] = {"left": 1, "right": 2}
+# Bone of both sides stays this far apart however a leg is turned.
+LEAST_CLEARANCE_MM = 1.8
+LEAST_COVER_MM = 14.0
+_SLAB_SLICES = 8
+
+
+@dataclass(frozen=True)
+class _TurnedFemur:
+    """A femur's surface on the fine grid: its box, points in the femur frame, distance and voxel width."""
+
+    box: tuple[slice, slice, slice]
+    at: Coordinates
+    rotation: NDArray[np.float64]
+    distance: FloatArray
+    width: FloatArray
+
+
+class Scene:
+    """The object on the fine grid while it is put together.
+
+    Attributes
+    ----------
+    hu : ndarray of float32
+        HU without any effect of the scanner but the tube voltage's.
+    tissue, regions : ndarray of uint8
+        What fills most of each voxel; region of each femur, plus 10 on the right.
+    truth : dict
+        Truth by side, filled as femora are added.
+    """
+
+    def __init__(self, participant: Participant, pose: Pose, scanner: ScannerTier, fine: RenderGrid,
+                 rods: CalibrationRods) -> None:
+        self.participant, self.pose, self.scanner = participant, pose, scanner
+        self.fine, self.rods = fine, rods
+        self.hu: FloatArray = np.empty(fine.shape_zyx, dtype=np.float32)
+        self.tissue = np.zeros(fine.shape_zyx, dtype=np.uint8)
+        self.regions = np.zeros(fine.shape_zyx, dtype=np.uint8)
+        self.truth: dict[str, Any] = {}
+        self._shares: dict[SideName, tuple[tuple[slice, slice, slice], FloatArray]] = {}
+        self._hu_per_mg_cc = scanner.hu_per_mg_cc_k2hpo4
+
+    def add_soft_tissue(self) -> None:
+        """Fill the whole grid with air, body, pad, rods and table, a few slices at a time."""
+        body, origin = self.participant.body, self.pose.translation_mm_lps
+        fat_hu = body.fat_hu + self.scanner.hu_of_fat_shift
+        pixel = self.fine.grid.spacing_mm_ijk[0]
+        z_mm, y_mm, x_mm = self.fine.axes_mm_zyx()
+        # Beyond this box there is air alone.
+        rows = _within(y_mm - origin[1] - CENTRE_BEHIND_HEADS_MM, body.half_depth_mm + 30.0)
+        columns = _within(x_mm - origin[0], body.half_width_mm + 30.0)
+        rng = np.random.default_rng([self.participant.texture_seed, 1])
+        seams = [SeamField.draw(rng, y_mm - origin[1], x_mm - origin[0]) for _ in range(2)]
+        rod_slope = self._hu_per_mg_cc * (self.scanner.k2hpo4_per_ha if self.rods.unit == "HA" else 1.0)
+        everywhere = self.fine.coordinates((slice(0, 1), slice(None), slice(None)))
+        section, share = self.rods.section_hu(everywhere.x[0], everywhere.y[0], rod_slope, pixel)
+        self.hu[...] = AIR_HU
+        for start in range(0, self.hu.shape[0], _SLAB_SLICES):
+            part = slice(start, min(start + _SLAB_SLICES, self.hu.shape[0]))
+            at = self.fine.coordinates((part, rows, columns)).moved(self.pose.body_rotation, origin)
+            field = body_field(at, body, self.participant.head_distance_mm)
+            first, second = (seam.at(z_mm[part] - origin[2], rows, columns) for seam in seams)
+            hu = soft_tissue_hu(at, field, body, head_distance_mm=self.participant.head_distance_mm,
+                                seams=(first, second), fat_hu=fat_hu, voxel_mm=pixel)
+            self.tissue[part, rows, columns] = soft_tissue_labels(hu, fat_hu, body.muscle_hu)
+            self.hu[part, rows, columns] = hu
+            self.hu[part] += share * (section - self.hu[part])
+        self.tissue[:, share > 0.5] = Tissue.ROD_OR_TABLE
+
+    def add_sacrum(self) -> None:
+        """Add sacrum and coccyx."""
+        rotation = self.pose.pelvis_rotation(self.participant.pelvic_tilt_deg)
+        origin = np.asarray(self.pose.translation_mm_lps)
+        box = self.fine.box_around(np.array([[-85.0, 55.0, -35.0], [85.0, 125.0, 110.0]]), rotation, origin)
+        if _is_empty(box):
+            return
+        at = self.fine.coordinates(box).moved(rotation, origin)
+        scale = FemurShape(self.participant.femora["left"]).scale
+        skin = body_field(self.fine.coordinates(box).moved(self.pose.body_rotation, origin),
+                          self.participant.body, self.participant.head_distance_mm)
+        # The bone lies under skin and fat however the pelvis is tilted.
+        field = np.maximum(sacrum(at, scale), skin + np.float32(LEAST_COVER_MM))
+        distance, width = rescale_to_distance(field, self.fine.spacing_mm_zyx)
+        self._add_other_bone(box, at, distance, width, self.hu[box].copy(), Tissue.SACRUM, seed=2)
+
+    def add_hip(self, side: SideName) -> None:
+        """Add one femur and the hip bone around its head."""
+        femur = FemurShape(self.participant.femora[side])
+        head = self.pose.head_centre_mm(side, self.participant.head_distance_mm)
+        turned = self._locate_femur(side, femur, head)
+        rotation = self.pose.hip_rotation(side, self.participant.pelvic_tilt_deg)
+        midline = self.participant.head_distance_mm / 2
+        size = femur.scale
+        corners = np.array([[-midline, -65 * size, -90 * size], [55 * size, 75 * size, 140.0]])
+        box = self.fine.box_around(corners, rotation, head)
+        at = self.fine.coordinates(box).moved(rotation, head)
+        anatomy = femur.anatomy
+        self._add_cartilage(box, at, anatomy.head_radius_mm + anatomy.joint_gap_mm)
+        soft = self.hu[box].copy()
+        self._fill_femur(side, femur, turned, head)
+        field = hip_bone(at, head_radius_mm=anatomy.head_radius_mm, joint_gap_mm=anatomy.joint_gap_mm,
+                         midline_mm=midline)
+        near, within = _overlap(box, turned.box)
+        field[near] = np.maximum(field[near], np.float32(LEAST_CLEARANCE_MM) - turned.distance[within])
+        distance, width = rescale_to_distance(field, self.fine.spacing_mm_zyx)
+        self._add_other_bone(box, at, distance, width, soft, Tissue.HIP_BONE,
+                             seed=3 if side == "left" else 4)
+
+    def slice_share(self, side: SideName) -> FloatArray:
+        """Return the share of every voxel of the scan's own grid that a femur fills."""
+        box, share = self._shares[side]
+        fine = np.zeros(self.fine.shape_zyx, dtype=np.float32)
+        fine[box] = share
+        inner = fine[self.fine.margin:fine.shape[0] - self.fine.margin]
+        return inner.reshape(-1, self.fine.substeps, *fine.shape[1:]).mean(axis=1)
+
+    def slice_regions(self) -> NDArray[np.uint8]:
+        """Return the region map on the scan's own grid, 0 where no fine slice touches a femur."""
+        inner = self.regions[self.fine.margin:self.regions.shape[0] - self.fine.margin]
+        return inner.reshape(-1, self.fine.substeps, *inner.shape[1:]).max(axis=1)
+
+    def _locate_femur(self, side: SideName, femur: FemurShape, head: NDArray[np.float64]) -> _TurnedFemur:
+        """Evaluate a femur's surface in the box that it fills."""
+        anatomy = femur.anatomy
+        rotation = self.pose.femur_rotation(side)
+        reach = anatomy.head_radius_mm + 8.0
+        corners = np.array([
+            [-reach, -reach, -260.0],
+            [anatomy.offset_mm + anatomy.trochanter_width_mm + 16.0,
+             anatomy.offset_mm * 0.45 + 34.0 * femur.scale, reach]])
+        box = self.fine.box_around(corners, rotation, head)
+        at = self.fine.coordinates(box).moved(rotation, head)
+        distance, width = rescale_to_distance(femur.field(at), self.fine.spacing_mm_zyx)
+        return _TurnedFemur(box, at, rotation, distance, width)
+
+    def _fill_femur(self, side: SideName, femur: FemurShape, turned: _TurnedFemur,
+                    head: NDArray[np.float64]) -> None:
+        """Put a femur's cortex and spongiosa into the object and note what is true of it."""
+        bone, box, at = self.participant.bone, turned.box, turned.at
+        distance, width = turned.distance, turned.width
+        touched = distance < 0.5 * width
+        points = Coordinates(at.x[touched], at.y[touched], at.z[touched])
+        thickness = femur.cortical_thickness(points, bone)
+        spongy = femur.trabecular_density(points, bone)
+        grain = texture(points, self.participant.texture_seed + (5 if side == "left" else 6))
+        spongy = spongy + np.float32(bone.texture_share) * np.maximum(spongy, 0) * grain
+        fill = fill_bone(distance, width, thickness, touched=touched, cortical_mg_cc=bone.cortical_mg_cc,
+                         spongy_mg_cc=spongy.astype(np.float32))
+        fill.mix_into(self.hu[box], self.hu[box].copy(), self._hu_per_mg_cc)
+        regions = femur.region_map(points)
+        offset = RIGHT_REGION_OFFSET if side == "right" else 0
+        self.regions[box][touched] = regions + np.uint8(offset)
+        kinds = np.where(spongy < 0, Tissue.FEMUR_MARROW, Tissue.FEMUR_SPONGIOSA)
+        kinds = np.where(fill.inside < 0.5, Tissue.FEMUR_CORTEX, kinds).astype(np.uint8)
+        solid = fill.whole >= 0.5
+        self.tissue[box][touched] = np.where(solid, kinds, self.tissue[box][touched])
+        share = np.zeros(distance.shape, dtype=np.float32)
+        share[touched] = fill.whole
+        self._shares[side] = (box, share)
+        self._add_truth(side, femur, turned, head, fill, regions, thickness,
+                        np.abs(distance[touched]) < 0.5 * width[touched])
+
+    def _add_truth(self, side: SideName, femur: FemurShape, turned: _TurnedFemur,
+                   head: NDArray[np.float64], fill: BoneFill, regions: NDArray[np.uint8],
+                   thickness: FloatArray, surface: NDArray[np.bool_]) -> None:
+        # Fine slices beyond the image serve the slice profile and do not belong to it.
+        depth = np.arange(turned.box[0].start, turned.box[0].stop)
+        inside = (depth >= self.fine.margin) & (depth < self.fine.shape_zyx[0] - self.fine.margin)
+        shown = np.where(inside[np.nonzero(fill.touched)[0]], regions, 0)
+        unit_factor = 1.0 / self.scanner.k2hpo4_per_ha if self.rods.unit == "HA" else 1.0
+        voxel_ml = float(np.prod(self.fine.spacing_mm_zyx)) / 1000.0
+        self.truth[side] = {
+            "mask_label": MASK_LABELS[side],
+            **axes_truth(femur, turned.rotation, head),
+            "regions": region_quantities(fill, shown, thickness, surface, voxel_ml=voxel_ml,
+                                         unit_per_k2hpo4=unit_factor),
+        }
+
+    def _add_cartilage(self, box: tuple[slice, slice, slice], at: Coordinates, radius_mm: float) -> None:
+        """Fill the cup with cartilage, into which the femoral head comes next."""
+        normal = CUP_OPENING.astype(np.float32)
+        below_rim = at.x * normal[0] + at.y * normal[1] + at.z * normal[2] - np.float32(3)
+        share = coverage(np.maximum(sphere(at, (0, 0, 0), radius_mm), below_rim),
+                         self.fine.grid.spacing_mm_ijk[0])
+        self.hu[box] += share * (np.float32(CARTILAGE_HU) - self.hu[box])
+        self.tissue[box][share > 0.5] = Tissue.OTHER_SOFT
+
+    def _add_other_bone(self, box: tuple[slice, slice, slice], at: Coordinates, distance: FloatArray,
+                        width: FloatArray, soft: FloatArray, kind: Tissue, *, seed: int) -> None:
+        touched = distance < 0.5 * width
+        bone = self.participant.bone
+        points = Coordinates(at.x[touched], at.y[touched], at.z[touched])
+        level = bone.trochanteric_trabecular_mg_cc / 115.0 * TRABECULAR_MG_CC
+        grain = texture(points, self.participant.texture_seed + seed)
+        spongy = np.float32(level) * (1 + np.float32(2 * bone.texture_share) * grain)
+        # Subchondral bone of the cup is denser and thicker than the rest of the shell.
+        centre_distance = np.sqrt(points.x ** 2 + points.y ** 2 + points.z ** 2)
+        thickness = np.full(spongy.shape, CORTEX_MM * bone.cortex_neck_mm / 1.7, dtype=np.float32)
+        if kind is Tissue.HIP_BONE:
+            thickness[centre_distance < 32.0] *= np.float32(1.35)
+        fill = fill_bone(distance, width, thickness, touched=touched,
+                         cortical_mg_cc=0.93 * bone.cortical_mg_cc, spongy_mg_cc=spongy.astype(np.float32))
+        fill.mix_into(self.hu[box], soft, self._hu_per_mg_cc)
+        kinds = self.tissue[box]
+        kinds[touched] = np.where(fill.whole >= 0.5, kind, kinds[touched])
+
+
+def _overlap(box: tuple[slice, slice, slice], other: tuple[slice, slice, slice],
+             ) -> tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]:
+    """Return where two boxes overlap, in the indices of each."""
+    first, second = [], []
+    for one, two in zip(box, other, strict=True):
+        low, high = max(one.start, two.start), max(min(one.stop, two.stop), max(one.start, two.start))
+        first.append(slice(low - one.start, high - one.start))
+        second.append(slice(low - two.start, high - two.start))
+    return (first[0], first[1], first[2]), (second[0], second[1], second[2])
+
+
+def _within(offset_mm: NDArray[np.float64], reach_mm: float) -> slice:
+    """Return the indices of a rising axis that lie within a distance of zero."""
+    return slice(int(np.searchsorted(offset_mm, -reach_mm)), int(np.searchsorted(offset_mm, reach_mm)))
+
+
+def _is_empty(box: tuple[slice, slice, slice]) -> bool:
+    return any(part.stop <= part.start for part in box)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from femur_nnunet.phantom.anatomy import Participant
+from femur_nnunet.phantom.calibration import ROD_DENSITIES_MG_CC
+from femur_nnunet.phantom.pose import Pose
+from femur_nnunet.phantom.render import RenderedScan, render_scan
+from femur_nnunet.phantom.scan_grid import SCAN_SIZES
+from femur_nnunet.phantom.tiers import ScannerTier, load_tiers
+from femur_nnunet.phantom.tissue import Tissue
+from femur_nnunet.regions import REGION_MAP_LABELS, Region
+
+
+def _deep(scan: RenderedScan, tissue: Tissue, steps: int = 2) -> np.ndarray:
+    """Return the HU of a tissue at least ``steps`` voxels away from any other."""
+    return scan.hu[ndimage.binary_erosion(scan.tissue == tissue, iterations=steps)]
+
+
+def test_rods_read_their_known_densities_through_the_fit(plain_scan: RenderedScan) -> None:
+    for known, measured in zip(plain_scan.rods.densities_mg_cc, plain_scan.rod_hu, strict=True):
+        density = plain_scan.density_slope * measured + plain_scan.density_intercept
+        assert density == pytest.approx(known, abs=1.5)
+    assert 1 / plain_scan.density_slope == pytest.approx(1.35, rel=0.01)
+
+
+def test_mean_hu_of_soft_tissue_are_those_asked_for(plain_scan: RenderedScan,
+                                                    participant: Participant) -> None:
+    body = participant.body
+    assert _deep(plain_scan, Tissue.MUSCLE).mean() == pytest.approx(body.muscle_hu, abs=4)
+    assert _deep(plain_scan, Tissue.FAT).mean() == pytest.approx(body.fat_hu, abs=4)
+    air = _deep(plain_scan, Tissue.AIR, steps=3)
+    assert air[air > -2000].mean() == pytest.approx(-1000, abs=12)
+
+
+def test_marrow_in_the_canal_has_the_hu_of_its_density(plain_scan: RenderedScan,
+                                                       participant: Participant) -> None:
+    canal = ndimage.binary_erosion(plain_scan.tissue == Tissue.FEMUR_MARROW, iterations=2)
+    # Near the trochanters spongy bone is mixed in; the lowest 20 mm of the scan are pure marrow.
+    lowest = plain_scan.hu[:7][canal[:7]]
+    assert lowest.size > 20
+    assert lowest.mean() == pytest.approx(1.35 * participant.bone.marrow_mg_cc, abs=6)
+
+
+def test_measured_noise_in_muscle_is_the_noise_in_the_truth(participant: Participant, straight_pose: Pose,
+                                                            plain_scanner: ScannerTier) -> None:
+    first, second = (render_scan(participant, straight_pose, plain_scanner, size=SCAN_SIZES["tiny"],
+                                 noise_seed=seed) for seed in (1, 2))
+    # The difference of two scans that differ in noise alone has twice the variance.
+    inside = np.isin(first.tissue, (Tissue.MUSCLE, Tissue.FAT))
+    difference = (first.hu.astype(float) - second.hu)[inside]
+    assert difference.std() / np.sqrt(2) == pytest.approx(first.truth["noise_sd_hu"], rel=0.03)
+
+
+def test_left_is_label_one_on_the_patient_s_left(plain_scan: RenderedScan) -> None:
+    assert plain_scan.grid.direction == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+    columns = [np.nonzero(plain_scan.mask == label)[2].mean() for label in (1, 2)]
+    assert columns[0] > columns[1]
+
+
+def test_the_mask_is_two_solid_bones_that_reach_the_last_slice(plain_scan: RenderedScan) -> None:
+    for label in (1, 2):
+        bone = plain_scan.mask == label
+        assert ndimage.label(bone, np.ones((3, 3, 3)))[1] == 1
+        assert bone[0].any()
+        assert not bone[-1].any()
+        assert not (ndimage.binary_fill_holes(bone) & ~bone).any()
+
+
+@pytest.mark.parametrize("tier", ["none", "moderate", "severe"])
+def test_masks_never_overlap_the_other_bones(participant: Participant, straight_pose: Pose,
+                                             tier: str) -> None:
+    scan = render_scan(participant, straight_pose, load_tiers(scanner=tier).scanner, size=SCAN_SIZES["tiny"])
+    other = np.isin(scan.tissue, (Tissue.HIP_BONE, Tissue.SACRUM))
+    assert other.sum() > 1000
+    assert not (other & (scan.mask > 0)).any()
+
+
+def test_true_volume_and_mask_volume_agree(plain_scan: RenderedScan) -> None:
+    voxel_ml = np.prod(plain_scan.grid.spacing_mm_ijk) / 1000
+    for side, label in (("left", 1), ("right", 2)):
+        regions = plain_scan.truth["sides"][side]["regions"]
+        volume_ml = (plain_scan.mask == label).sum() * voxel_ml
+        assert volume_ml == pytest.approx(regions["total"]["volume_ml"], rel=0.015)
+        parts = sum(regions[region.value]["volume_ml"] for region in REGION_MAP_LABELS)
+        assert parts == pytest.approx(regions["total"]["volume_ml"], rel=1e-6)
+
+
+def test_the_region_map_fills_the_mask_and_names_the_right_side_from_eleven_on(
+        plain_scan: RenderedScan) -> None:
+    left, right = (set(np.unique(plain_scan.regions[plain_scan.mask == label])) for label in (1, 2))
+    assert left == {1, 2, 3, 4}
+    assert right == {11, 12, 13, 14}
+    assert not plain_scan.regions[plain_scan.mask == 0].any()
+
+
+def test_the_head_s_voxels_lie_around_the_true_centre(plain_scan: RenderedScan) -> None:
+    truth = plain_scan.truth["sides"]["left"]
+    head = np.argwhere(plain_scan.regions == REGION_MAP_LABELS[Region.HEAD])[:, ::-1]
+    world = np.asarray(plain_scan.grid.origin_mm_lps) + head * np.asarray(plain_scan.grid.spacing_mm_ijk)
+    from_centre = world - truth["head_centre_mm_lps"]
+    away_from_neck = from_centre @ truth["neck_axis_lps"] < 0
+    distance = np.linalg.norm(from_centre[away_from_neck], axis=1)
+    # A voxel belongs to the mask when half of it is bone, so its centre is at most about 1 mm outside.
+    assert distance.max() == pytest.approx(truth["head_radius_mm"], abs=1.2)
+
+
+def test_denser_spongiosa_raises_the_image_s_calibrated_mineral_as_much_as_the_truth_s(
+        participant: Participant, straight_pose: Pose, plain_scanner: ScannerTier) -> None:
+    scanner = replace(plain_scanner, noise_hu=0.0)
+    denser = replace(participant, bone=replace(
+        participant.bone, head_trabecular_mg_cc=participant.bone.head_trabecular_mg_cc + 100))
+    scans = [render_scan(person, straight_pose, scanner, size=SCAN_SIZES["tiny"])
+             for person in (participant, denser)]
+    voxel_ml = np.prod(scans[0].grid.spacing_mm_ijk) / 1000
+    # Partial volume and point spread move mineral between voxels but keep its sum.
+    in_image = (scans[1].hu.astype(float) - scans[0].hu).sum() / 1.35 * voxel_ml
+    mineral = [sum(scan.truth["sides"][side]["regions"]["total"]["bmc_mg"] for side in ("left", "right"))
+               for scan in scans]
+    in_truth = mineral[1] - mineral[0]
+    assert in_truth > 5000
+    assert in_image == pytest.approx(in_truth, rel=0.01)
+
+
+def test_a_site_with_ha_rods_gives_densities_in_ha(participant: Participant, straight_pose: Pose,
+                                                   plain_scanner: ScannerTier) -> None:
+    scans = {unit: render_scan(participant, straight_pose, replace(plain_scanner, noise_hu=0.0), unit=unit,
+                               size=SCAN_SIZES["tiny"]) for unit in ("K2HPO4", "HA")}
+    assert scans["HA"].rods.densities_mg_cc == ROD_DENSITIES_MG_CC["HA"]
+    ratio = (scans["K2HPO4"].truth["sides"]["left"]["regions"]["total"]["bmc_mg"]
+             / scans["HA"].truth["sides"]["left"]["regions"]["total"]["bmc_mg"])
+    assert ratio == pytest.approx(plain_scanner.k2hpo4_per_ha)
+    assert scans["K2HPO4"].density_slope / scans["HA"].density_slope == pytest.approx(0.827, rel=0.01)
+
+
+def test_slices_of_another_tier_are_thicker_and_as_many_as_a_scan_needs(participant: Participant,
+                                                                       straight_pose: Pose) -> None:
+    scan = render_scan(participant, straight_pose, load_tiers(scanner="moderate").scanner,
+                       size=SCAN_SIZES["tiny"])
+    assert scan.slice_thickness_mm == pytest.approx(4.0, abs=0.001)
+    assert scan.grid.spacing_mm_ijk == pytest.approx((3.15, 3.15, 4.0), abs=0.001)
+    assert 40 <= scan.hu.shape[0] <= 80
