@@ -83,7 +83,7 @@ def unpaired_permutation_p(first: FloatArray, second: FloatArray, rng: np.random
         return math.nan
     pooled = np.concatenate([first, second])
     count, size = pooled.size, first.size
-    seen = abs(_split_difference(pooled.sum(), first.sum(), size, count))
+    seen = abs(float(_split_difference(pooled.sum(), first.sum(), size, count)))
     if math.comb(count, size) <= EXACT_UP_TO:
         chosen = np.asarray(list(itertools.combinations(range(count), size)), dtype=np.intp)
         return _share_at_least(_split_difference(pooled.sum(), pooled[chosen].sum(axis=1), size, count), seen, 0)

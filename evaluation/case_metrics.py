@@ -43,7 +43,7 @@ def measure(reference: Mask, prediction: Mask | None, spacing_mm_zyx: Spacing,
     values : dict
         Every metric of the catalogue; NaN where undefined.
     """
-    status = _status(reference.any(), prediction is not None and prediction.any())
+    status = _status(bool(reference.any()), prediction is not None and bool(prediction.any()))
     outcome = STATUS_RULES[status].outcome
     measured: dict[str, float] = {}
     if outcome is Outcome.MEASURED and prediction is not None:
@@ -65,7 +65,7 @@ def measure_reference_alone(reference: Mask, spacing_mm_zyx: Spacing) -> dict[st
 def _status(has_reference: bool, has_prediction: bool) -> CaseStatus:
     return {(True, True): CaseStatus.OK, (True, False): CaseStatus.MISSED,
             (False, True): CaseStatus.NO_REFERENCE, (False, False): CaseStatus.BOTH_EMPTY,
-            }[bool(has_reference), bool(has_prediction)]
+            }[has_reference, has_prediction]
 
 
 def _measure_both(reference: Mask, prediction: Mask, spacing_mm_zyx: Spacing) -> dict[str, float]:

@@ -62,7 +62,7 @@ def _by_slice(own: NDArray[np.bool_], other: NDArray[np.bool_], spacing_mm_zyx: 
               ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return slice index and distance of each contour pixel of ``own``."""
     slices = np.nonzero(own)[0]
-    met = other.any(axis=(1, 2))
+    met = np.asarray(other.any(axis=(1, 2)))
     distances_mm = np.zeros(slices.size)
     if (own.any(axis=(1, 2)) & met).any():
         # Slices pulled apart by more than the plane's diagonal: the nearest pixel is in the same slice.

@@ -74,9 +74,10 @@ def write_gaps(path: Path, gaps: Sequence[GapRow]) -> None:
 
 def _gap(arm: str, metric: str, source: str, target: str, source_values: NDArray[np.float64],
          target_values: NDArray[np.float64], resamples: int, seed: int) -> GapRow:
-    means = [float(values.mean()) if values.size else math.nan for values in (source_values, target_values)]
+    source_mean, target_mean = (float(values.mean()) if values.size else math.nan
+                                for values in (source_values, target_values))
     low, high = difference_interval(source_values, target_values, resamples,
                                     seeded(seed, "gap", source, target, metric))
     p_value = unpaired_permutation_p(source_values, target_values, seeded(seed, "gap p", source, target, metric))
-    return GapRow(arm, metric, source, target, *means, means[1] - means[0], low, high, p_value,
+    return GapRow(arm, metric, source, target, source_mean, target_mean, target_mean - source_mean, low, high, p_value,
                   cliffs_delta(source_values, target_values))

@@ -82,8 +82,8 @@ def volume_ml(voxel_count: int, spacing_mm_zyx: tuple[float, float, float]) -> f
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     """Return the smallest box that holds the mask, ``None`` for an empty one."""
-    plane = mask.any(axis=0)
-    used = (mask.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0))
+    plane = np.asarray(mask.any(axis=0))
+    used = [np.asarray(line) for line in (mask.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0))]
     if not used[0].any():
         return None
     ends = [(int(line.argmax()), len(line) - int(line[::-1].argmax())) for line in used]

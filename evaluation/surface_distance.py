@@ -131,4 +131,4 @@ def nearest_mm(origins: NDArray[np.bool_], targets: NDArray[np.bool_],
 
 
 def _positions_mm(voxels: NDArray[np.bool_], spacing_mm_zyx: tuple[float, float, float]) -> FloatArray:
-    return np.argwhere(voxels) * np.asarray(spacing_mm_zyx, dtype=np.float64)
+    return np.argwhere(voxels).astype(np.float64) * np.asarray(spacing_mm_zyx, dtype=np.float64)

@@ -22,7 +22,8 @@ class FemurFingerprintExtractor(DatasetFingerprintExtractor):
         super().__init__(dataset_name_or_id, num_processes, verbose)
         records = read_scans_table(Path(self.input_folder) / SCANS_TABLE_NAME)
         wanted = {record.case_id for record in records if record.labelled and record.role == "train"}
-        self.dataset = {case: files for case, files in self.dataset.items() if case in wanted}
+        listed: dict[str, Any] = self.dataset
+        self.dataset: dict[str, Any] = {case: files for case, files in listed.items() if case in wanted}
         if not self.dataset:
             raise FemurError("no labelled training case", expected="labelled scans with the role train",
                              action="convert scans with masks", subject=self.dataset_name)

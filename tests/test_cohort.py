@@ -59,7 +59,7 @@ def test_a_case_twice_is_refused_with_its_line(tmp_path):
     path = tmp_path / "scans.tsv"
     write_scans_table(path, [RECORD])
     path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
-    with pytest.raises(FemurError, match="scans.tsv line 3: found case tulane_0000000a_v01_r twice"):
+    with pytest.raises(FemurError, match=r"scans\.tsv line 3: found case tulane_0000000a_v01_r twice"):
         read_scans_table(path)
 
 

@@ -12,10 +12,15 @@ from femur_nnunet.files import atomic_path, hold_folder, read_json, sha256_of_fi
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "table.nii.gz"
     path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        assert temporary.name.endswith(".nii.gz")
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def write_half() -> None:
+        with atomic_path(path) as temporary:
+            assert temporary.name.endswith(".nii.gz")
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import nn
 from torch._dynamo import OptimizedModule
 
 from femur_nnunet.files import atomic_path
@@ -26,7 +25,7 @@ class ResumableTrainer(nnUNetTrainer):
     _states_to_restore: dict[str, Any] | None = None
     extra_log_keys: tuple[str, ...] = ()
 
-    def bare_network(self) -> nn.Module:
+    def bare_network(self) -> Any:
         """Return the segmentation network without the wrappers of DDP and torch.compile."""
         network = self.network.module if self.is_ddp else self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network

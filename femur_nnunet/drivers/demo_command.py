@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from femur_nnunet.cohort import SCANS_TABLE_NAME
-from femur_nnunet.command_line import CommandResult, format_table, make_parser, run_command, worker_count
+from femur_nnunet.command_line import CommandResult, ExitCode, format_table, make_parser, run_command, worker_count
 from femur_nnunet.drivers.steps import Step, StepRunner
 from femur_nnunet.env_command import nnunet_environment
 from femur_nnunet.files import hold_folder
@@ -53,7 +53,7 @@ def demo_steps(folder: Path, *, seed: int, tier: str, jobs: int, device: str) ->
              environment, bar_pattern=r"^Predicting ", bar_total=0),
         Step("evaluate", "Evaluate by site",
              ("femur_eval", str(predictions), str(dataset / "labelsTs"), "--scans", str(dataset / SCANS_TABLE_NAME),
-              "--out", str(tables), "--arm", "grl_mmd", *common), environment),
+              "--out", str(tables), "--arm", "grl_mmd", *common), environment, accepted_codes=(0, 1)),
     ]
 
 
@@ -92,10 +92,12 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
         tables = folder / "evaluation"
         record.details = {"step_seconds": {name: round(seconds, 1) for name, seconds in runner.seconds.items()}}
         record.add_outputs(sorted(tables.glob("*.csv")))
-        record.write(folder, exit_code=0)
+        # femur_eval ends with 1 where a case was missed: that is told, and its table stands.
+        code = ExitCode(runner.codes.get("evaluate", 0))
+        record.write(folder, exit_code=code)
     minutes = (time.monotonic() - started) / 60
     lines = ["", "Unseen hips, by site (synthetic cohort; sites as they are, participants as the unit):",
              *site_table(tables), "", "CSVs: " + ", ".join(str(path) for path in sorted(tables.glob("*.csv"))),
              f"Time: {minutes:.1f} minutes; by step in seconds: "
              + ", ".join(f"{name} {seconds:.0f}" for name, seconds in runner.seconds.items())]
-    return CommandResult(lines=lines, summary={"seconds": record.details["step_seconds"], "tables": str(tables)})
+    return CommandResult(code, lines=lines, summary={"seconds": record.details["step_seconds"], "tables": str(tables)})

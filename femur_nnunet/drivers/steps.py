@@ -38,6 +38,9 @@ class Step:
     bar_pattern, bar_total : str, int
         With a pattern, output goes to the log file alone and a bar counts the lines that match it (of
         ``bar_total``, where that is known); without, the command shows its own bars.
+    accepted_codes : tuple of int
+        Exit codes with which the way goes on: 1 where a command has said which cases failed and has
+        written the rest.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Step:
     environment: Mapping[str, str]
     bar_pattern: str = ""
     bar_total: int = 0
+    accepted_codes: tuple[int, ...] = (0,)
 
     @property
     def identity(self) -> str:
@@ -70,6 +74,7 @@ class StepRunner:
         self.state_path = folder / "steps_done.json"
         self.quiet = quiet
         self.seconds: dict[str, float] = {}
+        self.codes: dict[str, int] = {}
 
     def run(self, steps: list[Step]) -> None:
         """Run the steps that are not done; once one runs, all after it run too.
@@ -109,19 +114,22 @@ class StepRunner:
             tail: list[str] = []
         else:
             code, tail = self._run_behind_bar(step, command, environment, log)
-        if code != 0:
+        self.codes[step.name] = code
+        if code not in step.accepted_codes:
             shown = "".join(f"\n    {line}" for line in tail)
+            where = f"the messages above and {log}" if tail else "the messages above"
             raise FemurError(f"exit code {code}{shown}", expected="exit code 0",
-                             action=f"read the messages above{f' and {log}' if tail else ''}, mend the cause, and run "
-                             "the driver again: finished steps are not repeated", subject=step.command[0])
+                             action=f"read {where}, mend the cause, and run the driver again: finished steps are "
+                             "not repeated", subject=step.command[0])
         return time.monotonic() - started
 
     def _run_behind_bar(self, step: Step, command: list[str], environment: dict[str, str],
                         log: Path) -> tuple[int, list[str]]:
         pattern = re.compile(step.bar_pattern)
         tail: deque[str] = deque(maxlen=_LINES_SHOWN_ON_FAILURE)
-        with (log.open("w", encoding="utf-8") as handle,
-              tqdm(total=step.bar_total or None, desc="    " + step.name, disable=self.quiet, dynamic_ncols=True) as bar,
+        progress_bar = tqdm(total=step.bar_total or None, desc=f"    {step.name}", disable=self.quiet,
+                            dynamic_ncols=True)
+        with (log.open("w", encoding="utf-8") as handle, progress_bar as bar,
               subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, errors="replace") as process):
             assert process.stdout is not None

@@ -90,7 +90,7 @@ class BottleneckTransformer(nn.Module):
         """
         size = feature_map.shape[2:]
         tokens = self.embed(feature_map.flatten(2).transpose(1, 2))
-        positions = self.positions
+        positions: torch.Tensor = self.positions
         if positions.shape[2:] != size:
             positions = functional.interpolate(positions.float(), size=size, mode="trilinear", align_corners=False)
         tokens = tokens + positions.flatten(2).transpose(1, 2).to(tokens.dtype)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# 4 GiB of int16 voxels: beyond any hip scan; a damaged header must not ask for all memory.
+MAXIMUM_VOXELS = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Volume:
         What a reader should know: a skipped localiser, padding replaced by air. No names, no paths.
     """
 
-    array: NDArray[np.generic]
+    array: NDArray[Any]
     grid: Grid
     tags: AcquisitionTags = field(default_factory=AcquisitionTags)
     source_format: str = "nifti"

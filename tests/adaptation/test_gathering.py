@@ -9,6 +9,7 @@ from two_ranks import FEATURES, SITES, run_rank
 from femur_nnunet.adaptation.gathering import gather, gather_with_gradient
 from femur_nnunet.adaptation.mmd import mmd_between_sites
 
+
 def test_without_ddp_nothing_is_gathered():
     assert gather_with_gradient(FEATURES) is FEATURES
     assert gather(SITES) is SITES

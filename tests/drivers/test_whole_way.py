@@ -58,22 +58,26 @@ def test_a_real_scan_goes_through_converter_and_model(demo_folder, tmp_path):
     scan = real_data("ct", "pelvis_3mm_left_nail.nii.gz")
     table = tmp_path / "manifest.csv"
     table.write_text(f"site,participant_id,image,side\npublic,P1,{scan},both\n")
-    converted = run("convert_qct_sites", "--tulane", str(demo_folder / "sites" / "tulane"), "--rochester",
-                    str(demo_folder / "sites" / "rochester"), "--unlabelled-site", "rochester", "--manifest", str(table),
-                    "--out", str(tmp_path / "nnUNet_raw"), "--key-seed", "1")
+    sites = demo_folder / "sites"
+    converted = run("convert_qct_sites", "--tulane", str(sites / "tulane"), "--rochester", str(sites / "rochester"),
+                    "--unlabelled-site", "rochester", "--manifest", str(table), "--out", str(tmp_path / "nnUNet_raw"),
+                    "--key-seed", "1")
     assert converted.returncode == 0, converted.stderr
     dataset = tmp_path / "nnUNet_raw" / DATASET
     hips = [r for r in read_scans_table(dataset / "scans.tsv") if r.site == "public"]
     assert sorted((r.side, r.labelled) for r in hips) == [("left", False), ("right", False)]
-    check = f"from nnunetv2.experiment_planning.verify_dataset_integrity import *; verify_dataset_integrity({str(dataset)!r}, 1)"
-    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+    check = ("import sys; from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity\n"
+             "if __name__ == '__main__': verify_dataset_integrity(sys.argv[1], 1)")
+    (tmp_path / "verify.py").write_text(check)
+    assert subprocess.run([sys.executable, str(tmp_path / "verify.py"), str(dataset)], check=False).returncode == 0
 
     images = tmp_path / "images"
     images.mkdir()
     for record in hips:
         shutil.copy(dataset / "imagesUn" / f"{record.case_id}_0000.nii.gz", images)
-    predicted = run("nnUNetv2_predict", "-i", str(images), "-o", str(tmp_path / "out"), "-d", "501", "-c", "3d_fullres",
-                    "-f", "0", "-tr", "TransUNetDATrainer", "-device", "cpu", "-npp", "0", "-nps", "0", root=demo_folder)
+    predicted = run("nnUNetv2_predict", "-i", str(images), "-o", str(tmp_path / "out"), "-d", "501", "-c",
+                    "3d_fullres", "-f", "0", "-tr", "TransUNetDATrainer", "-device", "cpu", "-npp", "0", "-nps", "0",
+                    root=demo_folder)
     assert predicted.returncode == 0, predicted.stderr[-3000:]
     for record in hips:
         image = sitk.ReadImage(str(images / f"{record.case_id}_0000.nii.gz"))

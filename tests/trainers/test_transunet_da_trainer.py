@@ -12,6 +12,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from femur_nnunet.cohort import read_scans_table, write_scans_table
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.trainers import TransUNetDATrainer, TransUNetTrainer
+from femur_nnunet.trainers.random_state import seed_everything
 
 CURVES = ("train_losses", "val_losses", "domain_loss", "mmd", "site_accuracy")
 
@@ -37,8 +38,7 @@ def test_a_resumed_training_has_the_losses_of_an_undisturbed_one(make_trainer, m
                       TransUNetDATrainer.on_epoch_start(stopped))
         with pytest.raises(StopError):
             stopped.run_training()
-    torch.manual_seed(99)
-    np.random.seed(99)
+    seed_everything(99)
     resumed = make_trainer(TransUNetDATrainer, results="stopped")
     resumed.load_checkpoint(str(Path(resumed.output_folder) / "checkpoint_latest.pth"))
     assert resumed.current_epoch == 1

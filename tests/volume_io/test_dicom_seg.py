@@ -1,0 +1,112 @@
+"""DICOM Segmentations, written by highdicom, land on the grid of the CT that they reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from dicom_factory import write_ct_series
+from pydicom.sr.codedict import codes
+
+from femur_nnunet.errors import FemurError
+from femur_nnunet.volume_io.masks import read_mask
+from femur_nnunet.volume_io.reading import read_volume
+
+SHAPE = (7, 8, 16)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    stored = np.random.default_rng(0).integers(0, 3000, SHAPE).astype(np.uint16)
+    write_ct_series(tmp_path / "ct", stored)
+    return tmp_path / "ct"
+
+
+def labels() -> np.ndarray:
+    values = np.zeros(SHAPE, dtype=np.uint8)
+    values[2:5, 1:4, 9:14] = 1
+    values[3:6, 4:7, 2:6] = 2
+    return values
+
+
+def write_seg(path: Path, scan: Path, values: np.ndarray, *, kind: str = "BINARY", omit_empty: bool = True,
+              backwards: bool = False) -> Path:
+    sources = [pydicom.dcmread(file) for file in sorted(scan.iterdir())]
+    if backwards:
+        sources, values = sources[::-1], values[::-1]
+    descriptions = [
+        hd.seg.SegmentDescription(
+            segment_number=number, segment_label=label, segmented_property_category=codes.SCT.Organ,
+            segmented_property_type=codes.SCT.Bone, algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL)
+        for number, label in ((1, "left"), (2, "right"))]
+    segmentation = hd.seg.Segmentation(
+        source_images=sources, pixel_array=values, segmentation_type=kind, segment_descriptions=descriptions,
+        series_instance_uid=hd.UID(), series_number=9, sop_instance_uid=hd.UID(), instance_number=1,
+        manufacturer="Synthetic", manufacturer_model_name="Factory 1", software_versions="1",
+        device_serial_number="1", omit_empty_frames=omit_empty)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    segmentation.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("omit_empty", [False, True], ids=["all slices", "only slices with labels"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_segmentation_lies_on_its_images_grid(tmp_path: Path, scan: Path, omit_empty: bool, backwards: bool) -> None:
+    path = write_seg(tmp_path / "seg" / "mask.dcm", scan, labels(), omit_empty=omit_empty, backwards=backwards)
+    grid = read_volume(scan).grid
+
+    for where in (path, path.parent):
+        np.testing.assert_array_equal(read_mask(where, grid), labels())
+
+
+def test_a_fractional_segmentation_of_whole_values_is_read_and_other_fractions_are_refused(
+        tmp_path: Path, scan: Path) -> None:
+    grid = read_volume(scan).grid
+    one = (labels() == 1).astype(np.float32)
+    stacked = np.stack([one, (labels() == 2).astype(np.float32)], axis=-1)
+    whole = write_seg(tmp_path / "whole.dcm", scan, stacked, kind="FRACTIONAL")
+    half = write_seg(tmp_path / "half.dcm", scan, stacked * 0.5, kind="FRACTIONAL")
+
+    np.testing.assert_array_equal(read_mask(whole, grid), labels())
+    with pytest.raises(FemurError):
+        read_mask(half, grid)
+
+
+def test_a_segmentation_of_another_scan_is_refused(tmp_path: Path, scan: Path) -> None:
+    path = write_seg(tmp_path / "mask.dcm", scan, labels())
+    write_ct_series(tmp_path / "other", np.zeros(SHAPE, dtype=np.uint16), origin_mm=(0.0, 0.0, 100.0), series=2)
+
+    with pytest.raises(FemurError, match="row 6: found a mask on another grid"):
+        read_mask(path, read_volume(tmp_path / "other").grid, subject="row 6")
+
+
+def test_overlapping_segments_are_refused(tmp_path: Path, scan: Path) -> None:
+    both = np.stack([labels() > 0, labels() == 2], axis=-1).astype(np.uint8)
+    path = write_seg(tmp_path / "mask.dcm", scan, both)
+
+    with pytest.raises(FemurError, match="overlapping segments"):
+        read_mask(path, read_volume(scan).grid)
+
+
+def test_a_truncated_segmentation_is_refused(tmp_path: Path, scan: Path) -> None:
+    path = write_seg(tmp_path / "mask.dcm", scan, labels())
+    path.write_bytes(path.read_bytes()[:-40])
+
+    with pytest.raises(FemurError, match="a DICOM Segmentation that cannot be read"):
+        read_mask(path, read_volume(scan).grid)
+
+
+def test_a_ct_in_place_of_a_segmentation_is_refused(scan: Path) -> None:
+    with pytest.raises(FemurError, match="a DICOM file of modality CT as a mask"):
+        read_mask(next(scan.iterdir()), read_volume(scan).grid)
+
+
+def test_two_masks_in_one_folder_are_refused(tmp_path: Path, scan: Path) -> None:
+    for name in ("a.dcm", "b.dcm"):
+        write_seg(tmp_path / "seg" / name, scan, labels())
+
+    with pytest.raises(FemurError, match="2 DICOM-SEG or RTSTRUCT files"):
+        read_mask(tmp_path / "seg", read_volume(scan).grid)
