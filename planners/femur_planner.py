@@ -18,9 +18,9 @@ from femur_nnunet.errors import FemurError
 from femur_nnunet.files import write_json
 from femur_nnunet.networks.from_plan import TRANSUNET_CLASS_PATH, transformer_sizes
 from femur_nnunet.plan_settings import PLAN_BLOCK_KEY, FemurPlanSettings
+from femur_nnunet.planners.plan_options import CONFIGURATION
 from femur_nnunet.planners.presets import Preset
 
-CONFIGURATION = "3d_fullres"
 _SMALLEST_EDGE = 8
 
 

@@ -12,7 +12,7 @@ from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord
 from femur_nnunet.command_line import progress
 from femur_nnunet.files import read_json
 from femur_nnunet.loading.training_cases import UNLABELLED_SUFFIX
-from femur_nnunet.planners.femur_planner import CONFIGURATION
+from femur_nnunet.planners.plan_options import CONFIGURATION
 from femur_nnunet.splits import read_splits, write_splits
 
 _IMAGE_SUFFIX = "_0000.nii.gz"

@@ -17,7 +17,8 @@ def planned_toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from toy_dataset import write_toy_dataset
 
     from femur_nnunet.env_command import nnunet_environment
-    from femur_nnunet.planners.plan_command import PlanOptions, make_plan
+    from femur_nnunet.planners.plan import make_plan
+    from femur_nnunet.planners.plan_options import PlanOptions
 
     root = tmp_path_factory.mktemp("toy")
     write_toy_dataset(root / "nnUNet_raw")

@@ -7,7 +7,9 @@ import pytest
 from femur_nnunet.cohort import read_scans_table
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.planners.femur_planner import largest_fitting_patch
-from femur_nnunet.planners.plan_command import PlanOptions, main, make_plan
+from femur_nnunet.planners.plan import make_plan
+from femur_nnunet.planners.plan_command import main
+from femur_nnunet.planners.plan_options import PlanOptions
 from femur_nnunet.splits import read_splits
 
 DATASET = "Dataset501_Toy"

@@ -1,0 +1,73 @@
+"""From a converted dataset to preprocessed data: fingerprint, plan, preprocessing, tables in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from femur_nnunet.cohort import SCANS_TABLE_NAME, read_scans_table
+from femur_nnunet.command_line import get_logger
+from femur_nnunet.files import hold_folder, read_json, write_json
+from femur_nnunet.nnunet_folders import find_dataset, require_folder
+from femur_nnunet.planners.femur_planner import FemurPlanner
+from femur_nnunet.planners.fingerprint import FemurFingerprintExtractor
+from femur_nnunet.planners.plan_options import PlanOptions
+from femur_nnunet.planners.preprocess import preprocess_labelled, preprocess_unlabelled, put_tables_in_place
+from femur_nnunet.planners.presets import PRESETS, settings_for
+from femur_nnunet.provenance import RunRecord
+
+LOG = get_logger(__name__)
+STOCK_PLANS_NAME = "nnUNetPlans"
+
+
+def make_plan(options: PlanOptions) -> dict[str, Any]:
+    """Do all that femur_plan does and return the plan.
+
+    Raises
+    ------
+    UsageError
+        A folder of nnU-Net or the dataset is missing.
+    FemurError
+        The converted dataset is broken or has no labelled training case.
+    """
+    raw = find_dataset(require_folder("nnUNet_raw"), options.dataset_id)
+    require_folder("nnUNet_results")
+    preprocessed = require_folder("nnUNet_preprocessed") / raw.name
+    records = read_scans_table(raw / SCANS_TABLE_NAME)
+    settings = settings_for(options.preset, options.architecture, epochs=options.epochs, seed=options.seed)
+    record = RunRecord("femur_plan", vars(options), seed=settings.schedule.seed)
+    with hold_folder(preprocessed):
+        extractor = FemurFingerprintExtractor(options.dataset_id, num_processes=options.jobs)
+        extractor.show_progress_bar = not options.quiet
+        # An existing fingerprint would be reused without a word, of whatever data it is.
+        extractor.run(overwrite_existing=True)
+        planner = FemurPlanner(options.dataset_id, preset=PRESETS[options.preset], settings=settings,
+                               plans_name=options.plans_name, data_identifier=options.data_identifier,
+                               spacing_mm_zyx=options.spacing_mm_zyx)
+        plan = planner.plan_experiment()
+        stock_written = _write_under_stock_name(preprocessed, plan)
+        tables = put_tables_in_place(raw, preprocessed)
+        unlabelled: list[str] = []
+        if options.preprocess:
+            preprocess_labelled(raw, preprocessed, options.plans_name, options.dataset_id, jobs=options.jobs)
+            unlabelled = preprocess_unlabelled(raw, preprocessed, options.plans_name, records, jobs=options.jobs,
+                                               quiet=options.quiet)
+        record.counts = {"labelled": len(extractor.dataset), "unlabelled": len(unlabelled)}
+        record.details = {"also_written_as_nnUNetPlans": stock_written}
+        record.add_outputs([preprocessed / f"{options.plans_name}.json", *tables])
+        record.add_inputs([raw / "dataset.json", raw / SCANS_TABLE_NAME])
+        record.write(preprocessed, exit_code=0)
+    return plan
+
+
+def _write_under_stock_name(preprocessed: Path, plan: dict[str, Any]) -> bool:
+    """Write the plan as nnUNetPlans.json too, so that ``-p`` may be left out, unless a stock plan is there."""
+    path = preprocessed / f"{STOCK_PLANS_NAME}.json"
+    if path.exists():
+        present = read_json(path, what="a plans file", action="remove it and run femur_plan again")
+        if present.get("experiment_planner_used") != FemurPlanner.__name__:
+            LOG.warning("%s.json is nnU-Net's own plan and stays: train with -p %s", STOCK_PLANS_NAME,
+                        plan["plans_name"])
+            return False
+    write_json(path, {**plan, "plans_name": STOCK_PLANS_NAME})
+    return True
