@@ -49,7 +49,8 @@ def make_plan(options: PlanOptions) -> dict[str, Any]:
         tables = put_tables_in_place(raw, preprocessed)
         unlabelled: list[str] = []
         if options.preprocess:
-            preprocess_labelled(raw, preprocessed, options.plans_name, options.dataset_id, jobs=options.jobs)
+            preprocess_labelled(raw, preprocessed, options.plans_name, options.dataset_id, jobs=options.jobs,
+                                quiet=options.quiet)
             unlabelled = preprocess_unlabelled(raw, preprocessed, options.plans_name, records, jobs=options.jobs,
                                                quiet=options.quiet)
         record.counts = {"labelled": len(extractor.dataset), "unlabelled": len(unlabelled)}

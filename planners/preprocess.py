@@ -18,10 +18,12 @@ from femur_nnunet.splits import read_splits, write_splits
 _IMAGE_SUFFIX = "_0000.nii.gz"
 
 
-def preprocess_labelled(raw: Path, preprocessed: Path, plans_name: str, dataset_id: int, *, jobs: int) -> None:
+def preprocess_labelled(raw: Path, preprocessed: Path, plans_name: str, dataset_id: int, *, jobs: int,
+                        quiet: bool) -> None:
     """Run nnU-Net's preprocessor on imagesTr and put the reference masks beside its output."""
     manager = PlansManager(str(preprocessed / f"{plans_name}.json"))
     preprocessor = manager.get_configuration(CONFIGURATION).preprocessor_class(verbose=False)
+    preprocessor.show_progress_bar = not quiet
     preprocessor.run(dataset_id, CONFIGURATION, plans_name, num_processes=jobs)
     references = preprocessed / "gt_segmentations"
     references.mkdir(exist_ok=True)

@@ -52,7 +52,7 @@ _CPU = FemurPlanSettings(
                                       transformer_mlp_ratio=2.0, stochastic_depth=0.0),
     augmentation=AugmentationSettings(rotation_degrees=15.0),
     optimiser=OptimiserSettings(learning_rate=2e-3, weight_decay=1e-2, warmup_epochs=0),
-    schedule=ScheduleSettings(epochs=20, iterations_per_epoch=18, validation_iterations=2, save_every=2),
+    schedule=ScheduleSettings(epochs=18, iterations_per_epoch=20, validation_iterations=2, save_every=2),
 )
 
 PRESETS: dict[str, Preset] = {

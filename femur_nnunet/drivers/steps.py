@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from femur_nnunet._version import __version__
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import canonical_json, read_json, sha256_of_text, write_json
 
@@ -53,8 +54,8 @@ class Step:
 
     @property
     def identity(self) -> str:
-        """Hash of what the step does: a changed step is run again."""
-        return sha256_of_text(canonical_json([*self.command]))
+        """Hash of what the step does, and with which version: a changed step is run again."""
+        return sha256_of_text(canonical_json([__version__, *self.command]))
 
 
 class StepRunner:
