@@ -103,11 +103,23 @@ def run_command(parser: argparse.ArgumentParser, body: Callable[[argparse.Namesp
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped; run the same command again to go on", file=sys.stderr)
         return 130
-    if arguments.json:
-        print(json.dumps({"exit_code": int(result.exit_code), **result.summary}, indent=2))
-    elif not arguments.quiet:
-        for line in result.lines:
+    except OSError as error:
+        # Names of files may be names of patients: they are told on request alone.
+        where = f" at {error.filename}" if arguments.verbose and error.filename else ""
+        failure = FemurError(f"a failure of reading or writing ({error.strerror or type(error).__name__}{where})",
+                             expected="readable inputs and room on a writable disk",
+                             action="mend it (--verbose names the file) and run the same command again")
+        print(f"{parser.prog}: error: {failure}", file=sys.stderr)
+        return failure.exit_code
+    shown = [json.dumps({"exit_code": int(result.exit_code), **result.summary}, indent=2)] if arguments.json else (
+        [] if arguments.quiet else result.lines)
+    try:
+        for line in shown:
             print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough, as "| head" does; Python would complain again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(result.exit_code)
 
 

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +24,25 @@ def test_an_error_is_one_line_and_its_exit_code(error, code, capsys, tmp_path):
 
     assert run_command(parser(), body, ["--out", str(tmp_path)]) == code
     assert capsys.readouterr().err == "femur_try: error: row 3: found two; expected one; remove a row.\n"
+
+
+def test_a_full_disk_is_one_line_that_names_the_file_on_request_alone(capsys, tmp_path):
+    def body(_):
+        raise OSError(28, "No space left on device", "/scans/jane_doe")
+
+    assert run_command(parser(), body, ["--out", str(tmp_path)]) == 1
+    quiet = capsys.readouterr().err
+    assert quiet.startswith("femur_try: error: found a failure of reading or writing (No space left on device);")
+    assert "jane_doe" not in quiet
+    run_command(parser(), body, ["--out", str(tmp_path), "--verbose"])
+    assert "jane_doe" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(tmp_path):
+    program = Path(sys.executable).parent / "femur_env"
+    result = subprocess.run(f"'{program}' --root '{tmp_path}' | true", shell=True, capture_output=True, text=True,
+                            check=False)
+    assert result.stderr == ""
 
 
 def test_json_is_all_that_stands_on_standard_output(capsys, tmp_path):
