@@ -25,6 +25,7 @@ from femur_nnunet.dataset_conversion.mask_values import interpret_mask
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import write_json
 from femur_nnunet.volume_io import Volume, read_mask, read_volume, voxel_hmac, write_nifti
+from femur_nnunet.volume_io.plausibility import refuse_what_is_no_hip_ct
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def _convert_or_reuse(task: RowTask) -> RowOutcome:
 
 def _convert(task: RowTask, fingerprint: str) -> RowState:
     volume = read_volume(task.row.image, subject=task.subject)
+    refuse_what_is_no_hip_ct(volume, subject=task.subject)
     mask = None
     if task.use_mask and task.row.mask is not None:
         delivered = read_mask(task.row.mask, volume.grid, subject=task.subject)

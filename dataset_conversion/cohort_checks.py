@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,6 +59,22 @@ def check_cohort(rows: Sequence[ManifestRow]) -> tuple[list[ManifestRow], list[R
         sound.append(replace(row, sex=next((item.sex for item in person_rows if item.sex), None),
                              role=next((item.role for item in person_rows if item.role), None)))
     return sound, _once_a_row(problems)
+
+
+def alike_participants(rows: Sequence[ManifestRow]) -> list[str]:
+    """Return a warning for each group of participants of one site whose names may mean one person.
+
+    Names count as alike if they differ in letter case, spaces, hyphens or leading zeros alone. The hips of
+    one person under two names would come to stand on both sides of a fold.
+    """
+    first_rows: dict[Person, dict[str, ManifestRow]] = defaultdict(dict)
+    for row in rows:
+        plain = unicodedata.normalize("NFKC", row.participant).casefold()
+        plain = "".join(character for character in plain if character.isalnum()).lstrip("0")
+        first_rows[row.site, plain].setdefault(row.participant, row)
+    return [f"{' and '.join(row.label for row in group.values())}: found participant_ids that differ only in letter "
+            "case, spaces, hyphens or leading zeros; expected one id a person; correct them if they are one person"
+            for group in first_rows.values() if len(group) > 1]
 
 
 def refuse_hash_collisions(rows: Sequence[ManifestRow],

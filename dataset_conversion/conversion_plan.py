@@ -11,7 +11,12 @@ from femur_nnunet.case_ids import participant_hash
 from femur_nnunet.cohort import MISSING, Role, ScanRecord
 from femur_nnunet.dataset_conversion import rochester, tulane
 from femur_nnunet.dataset_conversion.case_conversion import RowTask
-from femur_nnunet.dataset_conversion.cohort_checks import Person, check_cohort, refuse_hash_collisions
+from femur_nnunet.dataset_conversion.cohort_checks import (
+    Person,
+    alike_participants,
+    check_cohort,
+    refuse_hash_collisions,
+)
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.conversion_state import RowKey
 from femur_nnunet.dataset_conversion.locked_test_set import draw_roles
@@ -85,7 +90,7 @@ def plan_conversion(table: ManifestTable, options: ConversionOptions, secret: by
              for row in rows]
     problems = [*table.problems, *contradictions, *collisions, *moved]
     return ConversionPlan(tasks, [_with_case_ids(problem, secret, options) for problem in problems],
-                          list(table.warnings))
+                          [*table.warnings, *alike_participants(rows)])
 
 
 def refuse_unknown_sites(table: ManifestTable, options: ConversionOptions) -> None:

@@ -143,6 +143,7 @@ def convert(options: ConversionOptions) -> ConversionSummary:
         _settle_absent_cases(options, [states[key] for key in sorted(absent & set(states))], states,
                              prune=bool(pruned), summary=summary)
         _collect_cases(options.dataset_folder, states, summary)
+        _tell_of_labels_kept(options, summary)
         _finish(options, run, summary)
     return summary
 
@@ -277,6 +278,19 @@ def _collect_cases(dataset: Path, states: Mapping[str, RowState], summary: Conve
                                 "nnU-Net may take them for cases")
     summary.records = sorted((record for state in states.values() for record in state.records),
                              key=lambda record: record.case_id)
+
+
+def _tell_of_labels_kept(options: ConversionOptions, summary: ConversionSummary) -> None:
+    """Report labels of an earlier run that the training still sees although their site is to be unlabelled."""
+    for site in options.unlabelled_sites:
+        kept = [record for record in summary.records if record.site == site and record.labelled
+                and record.role == "train"]
+        if kept:
+            _tell(summary, FemurError(
+                f"{len(kept)} labelled training case(s) of an earlier run",
+                expected="none, since --unlabelled-site names the site",
+                action="mend its failed rows, remove what the tables no longer have with --prune, or convert into a "
+                "new dataset (another --dataset-id)", subject=f"site {site}"))
 
 
 def _finish(options: ConversionOptions, run: RunRecord, summary: ConversionSummary) -> None:

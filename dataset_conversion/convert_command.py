@@ -10,6 +10,7 @@ from pathlib import Path
 from femur_nnunet.command_line import CommandResult, format_table, make_parser, run_command
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions, parse_mask_labels
 from femur_nnunet.dataset_conversion.convert import ConversionSummary, convert
+from femur_nnunet.errors import FemurError
 
 _EXAMPLE = ("convert_qct_sites --tulane /data/tulane --rochester /data/rochester --unlabelled-site rochester "
             "\\\n      --out /data/nnUNet_raw --dataset-id 501")
@@ -62,7 +63,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _convert(arguments: argparse.Namespace) -> CommandResult:
-    summary = convert(ConversionOptions(
+    options = _options(arguments)
+    try:
+        summary = convert(options)
+    except OSError as error:
+        # The rows' own failures never come here: this is the target, the key or the map of ids.
+        raise FemurError(f"a failure to read or write ({error.strerror or type(error).__name__})",
+                         expected="a target folder, a key file and a map of ids that can be written, and room on "
+                         "their disk", action="mend it and run the same command again") from None
+    return CommandResult(summary.exit_code, _lines(summary), {
+        "dataset": summary.dataset_folder.name, "cases": len(summary.records), "counts": summary.counts,
+        "errors": summary.errors, "warnings": summary.warnings})
+
+
+def _options(arguments: argparse.Namespace) -> ConversionOptions:
+    return ConversionOptions(
         out=arguments.out, dataset_id=arguments.dataset_id, dataset_name=arguments.dataset_name,
         tulane=arguments.tulane, rochester=arguments.rochester, manifest=arguments.manifest,
         unlabelled_sites=tuple(arguments.unlabelled_site),
@@ -70,10 +85,7 @@ def _convert(arguments: argparse.Namespace) -> CommandResult:
         keep_unlabelled_hip=arguments.keep_unlabelled_hip, keep_bilateral=arguments.keep_bilateral,
         strict=arguments.strict, prune=arguments.prune, test_fraction=arguments.test_fraction,
         key_file=arguments.key_file, key_seed=arguments.key_seed, jobs=arguments.jobs, seed=arguments.seed,
-        quiet=arguments.quiet, identifiable=arguments.identifiable))
-    return CommandResult(summary.exit_code, _lines(summary), {
-        "dataset": summary.dataset_folder.name, "cases": len(summary.records), "counts": summary.counts,
-        "errors": summary.errors, "warnings": summary.warnings})
+        quiet=arguments.quiet, identifiable=arguments.identifiable)
 
 
 def _lines(summary: ConversionSummary) -> list[str]:

@@ -26,7 +26,9 @@ def update_splits(dataset: Path, records: Sequence[ScanRecord], seed: int) -> li
         return []
     warnings = []
     if isinstance(present, FemurError):
-        warnings.append(f"the folds beside the dataset are drawn anew: {present}")
+        # Without its subject, which is the file's path: warnings go into run.json.
+        warnings.append(f"the folds beside the dataset are drawn anew: found {present.found}; expected "
+                        f"{present.expected}")
     if isinstance(present, SplitSet) and present.index:
         scheme = str(present.index[0].get("scheme"))
         cohorts = sorted({str(entry.get("cohort")) for entry in present.index})

@@ -151,16 +151,18 @@ def _read_cells(path: Path, source: str) -> tuple[list[str], list[tuple[int, lis
     except OSError as error:
         raise FemurError(f"an unreadable table ({error.strerror})", expected="CSV or TSV in UTF-8",
                          action="check that the file may be read", subject=subject) from None
-    first = text.split("\n", 1)[0]
+    first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max("\t;,", key=first.count)
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        # Strict, since a quote that is never closed would swallow all rows behind it.
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise FemurError(f"a table that cannot be read ({error})", expected="CSV or TSV in UTF-8",
-                         action="save the table anew as 'CSV UTF-8'", subject=subject) from None
-    header = [name.strip().lower() for name in rows[0]] if rows else []
-    records = [(number, cells) for number, cells in enumerate(rows[1:], start=2)
-               if any(cell.strip() for cell in cells)]
+                         action="close every quote and save the table anew as 'CSV UTF-8'",
+                         subject=subject) from None
+    filled = [(number, cells) for number, cells in enumerate(rows, start=1) if any(cell.strip() for cell in cells)]
+    header = [name.strip().lower() for name in filled[0][1]] if filled else []
+    records = filled[1:]
     if not records:
         raise FemurError("a table without rows", expected="a header and one row a scan",
                          action="fill the table", subject=subject)
@@ -200,7 +202,7 @@ class _RowParser:
 
     def parse(self, header: list[str], cells: list[str]) -> ManifestRow:
         """Return the row, or raise a :class:`FemurError` that tells what is wrong with it."""
-        if len(cells) > len(header):
+        if any(cell.strip() for cell in cells[len(header):]):
             raise self._error(f"{len(cells)} cells below {len(header)} columns", "one cell a column",
                               "quote cells that hold the separator")
         values = _by_column(header, cells)
@@ -253,11 +255,15 @@ class _RowParser:
             raise self._error("a mask without its image: no such image file or folder"
                               if mask_path is not None and _exists(mask_path)
                               else "no such image file or folder",
-                              "an existing path, relative to the table", "correct the cell or bring the file")
+                              "an existing path, relative to the table", self._repair(image))
         if mask_path is not None and not _exists(mask_path):
             raise self._error("no such mask file", "an existing path, relative to the table",
-                              "correct the cell, bring the file, or empty the cell of an unlabelled scan")
+                              f"{self._repair(mask)}, or empty the cell of an unlabelled scan")
         return image_path, mask_path
+
+    def _repair(self, text: str) -> str:
+        return ("write the path with / in place of \\, which is no separator here" if "\\" in text
+                else "correct the cell or bring the file")
 
     def _level(self, values: dict[str, str], column: str, levels: tuple[Level, ...]) -> Level | None:
         text = values.get(column, "")

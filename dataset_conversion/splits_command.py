@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from femur_nnunet.dataset_conversion.strata import participants_of
 from femur_nnunet.files import hold_folder
 from femur_nnunet.nnunet_folders import find_dataset, require_folder
 from femur_nnunet.provenance import RunRecord
-from femur_nnunet.splits import HASH_NAME, INDEX_NAME, SPLITS_NAME, write_splits
+from femur_nnunet.splits import HASH_NAME, INDEX_NAME, NNUNET_SPLITS_NAME, SPLITS_NAME, SplitSet, write_splits
 
 RUN_NAME = "splits_run.json"
 
@@ -48,6 +49,7 @@ def _draw(arguments: argparse.Namespace) -> CommandResult:
         records = read_scans_table(dataset / SCANS_TABLE_NAME)
         splits = build_split_set(records, scheme=arguments.scheme, cohorts=cohorts, seed=arguments.seed)
         write_splits(dataset, splits)
+        placed = _replace_placed_folds(dataset.name, splits)
         by_case = {record.case_id: record for record in records}
         rows = []
         for number, (fold, entry) in progress(list(enumerate(zip(splits.folds, splits.index, strict=True))),
@@ -59,6 +61,16 @@ def _draw(arguments: argparse.Namespace) -> CommandResult:
         run.counts = {"folds": len(splits.folds), "test_cases": len(splits.test)}
         run.write(dataset, exit_code=0, name=RUN_NAME)
     header = ["fold", "cohort", "k", "train cases", "val cases", "val participants", "women", "men"]
-    return CommandResult(lines=[*format_table(header, rows), f"{dataset / SPLITS_NAME}: {len(rows)} folds"],
+    where = " and beside the preprocessed data" if placed else "; femur_plan puts them beside the preprocessed data"
+    return CommandResult(lines=[*format_table(header, rows), f"{dataset / SPLITS_NAME}: {len(rows)} folds{where}"],
                          summary={"dataset": dataset.name, "folds": len(rows), "sha256": splits.sha256})
 
+
+def _replace_placed_folds(dataset_name: str, splits: SplitSet) -> bool:
+    """Replace splits_final.json where femur_plan has put it: nnU-Net would go on with the old folds."""
+    root = os.environ.get("nnUNet_preprocessed")
+    folder = Path(root) / dataset_name if root else None
+    if folder is None or not (folder / NNUNET_SPLITS_NAME).is_file():
+        return False
+    write_splits(folder, splits, nnunet_name=True)
+    return True

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from femur_nnunet.command_line import CommandResult, ExitCode, format_table, make_parser, run_command
+from femur_nnunet.errors import FemurError
 from femur_nnunet.files import sha256_of_file
 from femur_nnunet.phantom.cohort_writing import PRESETS, SITES, CohortSpec, write_cohort
 from femur_nnunet.phantom.preview import write_preview
@@ -75,6 +76,15 @@ def _spec(arguments: argparse.Namespace) -> CohortSpec:
 
 
 def _body(arguments: argparse.Namespace) -> CommandResult:
+    try:
+        return _write(arguments)
+    except OSError as error:
+        raise FemurError(f"a failure to write ({error.strerror or type(error).__name__})",
+                         expected="places for --out and --preview that can be written, with room on their disk",
+                         action="mend it and run the same command again") from None
+
+
+def _write(arguments: argparse.Namespace) -> CommandResult:
     spec = _spec(arguments)
     record = RunRecord("femur_phantom", vars(arguments), seed=arguments.seed)
     summary = write_cohort(spec, arguments.out, jobs=arguments.jobs, quiet=arguments.quiet)

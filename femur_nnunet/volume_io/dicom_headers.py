@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import struct
@@ -21,6 +22,7 @@ from pydicom.uid import (
     EnhancedCTImageStorage,
     ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
+    MediaStorageDirectoryStorage,
 )
 
 from femur_nnunet.volume_io.volume import AcquisitionTags
@@ -37,7 +39,7 @@ _TAGS = [
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "GantryDetectorTilt",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit",
     "Manufacturer", "ManufacturerModelName", "KVP", "ConvolutionKernel",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "PatientID", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]
 _LOCALISER_WORDS = {"LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM"}
 _PAGE_WORDS = {"SCREEN SAVE", "DOSE", "DOSE_INFO", "DOSE REPORT", "REPORT", "PASTED", "MIP", "MINIP", "VRT",
@@ -75,6 +77,8 @@ class SliceHeader:
     rescale_type: str | None
     padding: tuple[int, int] | None
     tags: AcquisitionTags
+    # Hash of PatientID, which is only ever compared within one folder; empty where the file has none.
+    patient: str = field(default="", repr=False)
 
 
 @dataclass
@@ -129,8 +133,12 @@ def read_dicom_file(path: Path) -> DicomFile:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
         except InvalidDicomError:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+        if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return DicomFile("none", skipped_as="directory")
         if "SOPClassUID" not in dataset and "Modality" not in dataset:
             raise InvalidDicomError("the file ends before it says what it is")
+        if "Modality" not in dataset and dataset.get("SOPClassUID") in _CT_STORAGE:
+            raise InvalidDicomError("the file ends before its modality")
         modality = _modality(dataset)
         if modality != "CT":
             return DicomFile(modality, skipped_as="other modality")
@@ -196,7 +204,13 @@ def _plane(path: Path, dataset: pydicom.Dataset, frame: int, n_frames: int) -> S
             kvp=_number(value("KVP", "CTXRayDetailsSequence")),
             kernel=_text(value("ConvolutionKernel", "CTReconstructionSequence")),
             slice_thickness_mm=_number(value("SliceThickness", "PixelMeasuresSequence")),
-            gantry_tilt_deg=_number(value("GantryDetectorTilt", "CTAcquisitionDetailsSequence"))))
+            gantry_tilt_deg=_number(value("GantryDetectorTilt", "CTAcquisitionDetailsSequence"))),
+        patient=_patient(dataset))
+
+
+def _patient(dataset: pydicom.Dataset) -> str:
+    text = str(dataset.get("PatientID") or "").strip().upper()
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
 
 def _functional_value(dataset: pydicom.Dataset, frame: int, macro: str, keyword: str) -> Any:

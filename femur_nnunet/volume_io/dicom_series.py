@@ -78,7 +78,8 @@ def inspect_folder(path: Path) -> FolderContent:
     content = FolderContent()
     for file in _files_under(path):
         try:
-            if not looks_like_dicom(file):
+            # macOS puts a companion "._name.dcm" beside every file on foreign disks.
+            if file.name.startswith("._") or not looks_like_dicom(file):
                 content.n_foreign += 1
                 continue
             found = read_dicom_file(file)
@@ -115,6 +116,10 @@ def _refuse_unusable(content: FolderContent, subject: str) -> None:
 
 def _choose_series(content: FolderContent, subject: str) -> tuple[list[SliceHeader], list[str]]:
     """Return the axial series with most slices and what to say of the others."""
+    patients = {plane.patient for planes in content.series.values() for plane in planes} - {""}
+    if len(patients) > 1:
+        raise FemurError(f"CT slices of {len(patients)} patients (PatientID) in one folder", expected="one patient",
+                         action="keep the files of the row's participant alone in the folder", subject=subject)
     axial = [planes for planes in content.series.values() if _is_axial(planes)]
     if not axial:
         raise FemurError(f"{len(content.series)} CT series, none of them axial", expected="an axial CT series",

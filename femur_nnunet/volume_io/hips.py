@@ -5,8 +5,8 @@ The rules, all on an LPS-oriented grid, where the patient's left lies at the hig
 * The midline comes from the body (see :mod:`femur_nnunet.volume_io.body`); candidate columns lie within
   25 mm of it.
 * With a mask, the cut is the candidate nearest to the midline that has every left femur voxel on its left
-  and every right one on its right. Without one it is the candidate column with the fewest bone-like voxels,
-  the nearest to the midline on ties.
+  and every right one on its right. Without one it is the column nearest to the midline as well: a cut that
+  sought another place would tell unlabelled from labelled scans, and with them one site from another.
 * Side ``both``: two crops that together cover the scan. In the mask 1 is left and 2 is right.
 * Side ``left`` or ``right``: if the body in view is narrower than an adult pelvis with both femora, the field
   of view holds one hip and the whole x range is kept; otherwise the asked half is cropped. All mask voxels
@@ -30,7 +30,6 @@ CUT_WINDOW_MM = 25.0
 # Measured on 22 adults (label maps of the AuToSeg repository, MIT): both femora together span 260 to 352 mm, flesh not
 # counted, and leave 114 to 145 mm between them. A field of view on one hip is up to 250 mm.
 BILATERAL_BODY_WIDTH_MM = 260.0
-BONE_HU = 200
 LEFT_LABEL, RIGHT_LABEL = 1, 2
 
 
@@ -178,12 +177,6 @@ def _choose_cut(volume_lps: Volume, body: BodyExtent, left: NDArray[np.int64] | 
                          "of the body's midline", expected="a column between the hips that no femur voxel crosses",
                          action="remove stray mask voxels near the midline, or correct the side", subject=subject)
     candidates, distance_mm = candidates[allowed], distance_mm[allowed]
-    if _is_empty(left) and _is_empty(right):
-        # The two columns on either side of the cut are what the cut would go through.
-        window = volume_lps.array[..., candidates[0] - 1:candidates[-1] + 1]
-        bone = np.count_nonzero(window > BONE_HU, axis=(0, 1))
-        bone_at_cut = bone[candidates - candidates[0]] + bone[candidates - candidates[0] + 1]
-        return int(candidates[np.lexsort((distance_mm, bone_at_cut))[0]])
     return int(candidates[np.argmin(distance_mm)])
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io.native_messages import silent_native_messages
+from femur_nnunet.volume_io.nifti_orientation import refuse_contradicting_forms
 from femur_nnunet.volume_io.nifti_voxels import NIFTI_ERRORS, read_nifti_voxels
 from femur_nnunet.volume_io.volume import MAXIMUM_VOXELS, Grid, Volume
 
@@ -75,6 +76,7 @@ def read_raw_image(path: Path, *, subject: str = "") -> tuple[NDArray[np.generic
             _check_header(reader, source_format, subject)
             grid = _grid(reader)
             if source_format == "nifti":
+                refuse_contradicting_forms(path, grid.size_ijk, subject=subject)
                 return read_nifti_voxels(path, grid.shape_kji), grid, source_format
             return _volume_array(reader), grid, source_format
     # ITK's own text holds the path, so it is not repeated.

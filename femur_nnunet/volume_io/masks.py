@@ -51,7 +51,7 @@ def read_mask(path: Path, grid: Grid, *, subject: str = "", tolerance_mm: float 
     modality: str | None
     try:
         if path.is_dir():
-            file, modality = _only_mask_in(path, subject)
+            file, modality = only_dicom_mask_in(path, subject=subject)
         elif not path.is_file():
             raise FemurError("no file or folder where the mask should be", expected="a mask file",
                              action="correct the mask column of the table, or leave it empty", subject=subject)
@@ -168,12 +168,18 @@ def _label_values(values: NDArray[np.generic], subject: str) -> NDArray[np.uint8
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > LARGEST_LABEL:
         raise FemurError(f"mask values from {low:g} to {high:g}", expected=f"label values from 0 to {LARGEST_LABEL}",
-                         action="export a label map; is this the image itself?", subject=subject)
+                         action="export a label map (this may be the image itself)", subject=subject)
     return values.astype(np.uint8)
 
 
-def _only_mask_in(folder: Path, subject: str) -> tuple[Path, str]:
-    """Return the one DICOM mask in a folder and its modality."""
+def only_dicom_mask_in(folder: Path, *, subject: str = "") -> tuple[Path, str]:
+    """Return the one DICOM mask in a folder, searched to any depth, and its modality, ``SEG`` or ``RTSTRUCT``.
+
+    Raises
+    ------
+    FemurError
+        There is none, or more than one.
+    """
     found = []
     for parent, _, names in os.walk(folder):
         for name in sorted(names):

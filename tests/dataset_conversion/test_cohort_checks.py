@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from femur_nnunet.dataset_conversion import cohort_checks
-from femur_nnunet.dataset_conversion.cohort_checks import check_cohort, refuse_hash_collisions
+from femur_nnunet.dataset_conversion.cohort_checks import alike_participants, check_cohort, refuse_hash_collisions
 from femur_nnunet.dataset_conversion.manifest import ManifestRow
 
 
@@ -52,3 +52,15 @@ def test_two_participants_of_one_hash_are_refused(monkeypatch: pytest.MonkeyPatc
     sound, problems = refuse_hash_collisions([row(2), row(3, visit=2), row(4, "P2"), row(5, site="oslo")], b"key")
     assert [item.number for item in sound] == [2, 3, 5]
     assert "whose hash another participant has too" in str(problems[0].error)
+
+
+@pytest.mark.parametrize(("one", "other"), [("P1", "p1"), ("007", "7"), ("Doe 1", "Doe1"), ("A-1", "A1"),
+                                            ("M\u00fcller", "Mu\u0308ller"), ("P1", "P1\u00a0")])
+def test_names_that_may_mean_one_person_are_warned_of_by_their_rows(one: str, other: str) -> None:
+    (line,) = alike_participants([row(2, one), row(3, one, visit=2), row(4, other), row(5, "somebody")])
+    assert line.startswith("tulane row 2 and tulane row 4: found participant_ids that differ only in")
+    assert one not in line.replace("one", "")
+
+
+def test_other_names_and_the_same_name_at_two_sites_are_not_warned_of() -> None:
+    assert not alike_participants([row(2, "P1"), row(3, "P10"), row(4, "P2"), row(5, "p1", site="oslo")])

@@ -39,7 +39,7 @@ def test_a_state_comes_back_from_its_file(dataset: Path) -> None:
     assert read_states(dataset, [RECORD]) == {KEY: state()}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', '{"schema": 1, "records": [{"case_id": "x"}]}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', '{"schema": 2, "records": [{"case_id": "x"}]}'])
 def test_a_torn_state_is_no_state(tmp_path: Path, text: str) -> None:
     (tmp_path / "row.json").write_text(text, encoding="utf-8")
     assert read_state(tmp_path / "row.json") is None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,16 @@ def swapped_labels(site: SiteFolder, row: dict[str, Any]) -> None:
     write_image(site.folder / row["mask"], np.array([0, 2, 1], np.uint8)[hip_scan(9)[1]])
 
 
+def label_map_as_image(site: SiteFolder, row: dict[str, Any]) -> None:
+    row["image"] = row["mask"]
+
+
+def two_patients(site: SiteFolder, row: dict[str, Any]) -> None:
+    def change(dataset: Any, index: int) -> None:
+        dataset.PatientID = f"patient {index // 5}"
+    rewrite_series(site, row, change=change)
+
+
 CASES: list[tuple[Damage, str, str]] = [
     (set_cell("site", ""), "found no site", "short name of a hospital"),
     (set_cell("site", "Mayo Clinic"), "found site of 11 characters", "lower-case letters and digits"),
@@ -133,6 +144,8 @@ CASES: list[tuple[Damage, str, str]] = [
     (nan_voxels, "found 1 NaN or infinite voxel(s)", "a finite value in every voxel"),
     (foreign_label, "found the value 7 in the mask", "1 for the left and 2 for the right femur"),
     (empty_mask, "found an empty mask", "a mask with femur voxels"),
+    (label_map_as_image, "found values from 0 to 2", "a CT in HU"),
+    (two_patients, "found CT slices of 2 patients", "one patient"),
     (swapped_labels, "on the other side of the patient", "the left femur at the patient's left"),
 ]
 
@@ -237,3 +250,24 @@ def test_an_image_of_two_columns_is_refused(tmp_path: Path) -> None:
     sitk.WriteImage(image, str(site.folder / row["image"]))
     summary = convert(ConversionOptions(tmp_path / "raw", manifest=site.save(), key_seed=1, jobs=1, quiet=True))
     assert "at least 3 along each axis" in summary.errors[0]
+
+
+def test_labels_of_a_failed_row_do_not_stay_unnoticed_in_the_training_of_an_unlabelled_site(tmp_path: Path) -> None:
+    site = SiteFolder(tmp_path / "site", "oslo")
+    site.add("P1", role="train")
+    row = site.add("P2", role="train")
+    options = ConversionOptions(tmp_path / "raw", manifest=site.save(), key_seed=1, jobs=1, quiet=True)
+    assert len(convert(options).records) == 4
+    unlabelled = replace(options, unlabelled_sites=("oslo",))
+    missing_image(site, row)
+
+    summary = convert(unlabelled)
+
+    assert [record.labelled for record in summary.records].count(True) == 2
+    assert any("site oslo: found 2 labelled training case(s) of an earlier run" in line for line in summary.errors)
+    site.rows.remove(row)
+    site.save("metadata.csv")
+    assert convert(unlabelled).exit_code == 1
+    pruned = convert(replace(unlabelled, prune=True))
+    assert pruned.exit_code == 0
+    assert not any(record.labelled for record in pruned.records)

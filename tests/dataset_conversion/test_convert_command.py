@@ -44,3 +44,16 @@ def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     assert "example:\n  convert_qct_sites --tulane" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--out", "a_file/raw"], ["--out", "raw", "--key-file", "a_folder"]])
+def test_a_target_or_key_that_cannot_be_written_is_one_line(
+        arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    two_sites(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("a_file").touch()
+    Path("a_folder").mkdir()
+    assert main(["--tulane", "tulane", "--jobs", "1", "--quiet", *arguments]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("convert_qct_sites: error: found a failure to read or write (")

@@ -54,6 +54,22 @@ def test_commas_tabulators_and_semicolons_separate_columns(folder: Path, separat
 def test_blank_lines_are_skipped_and_keep_the_spreadsheets_row_numbers(folder: Path) -> None:
     rows = table(folder, "", GOOD, ",,,", GOOD.replace("P1", "P2")).rows
     assert [row.number for row in rows] == [3, 5]
+    (folder / "m.csv").write_text(f"\n,,,\n{HEADER}\n\n{GOOD}\n", encoding="utf-8")
+    assert [row.number for row in read_manifest(folder / "m.csv").rows] == [5]
+
+
+def test_empty_cells_behind_the_last_column_are_nothing(folder: Path) -> None:
+    assert table(folder, GOOD + ",, ").rows[0].participant == "P1"
+
+
+def test_a_quote_that_is_never_closed_swallows_no_row_unnoticed(folder: Path) -> None:
+    rows = [GOOD + ',"5 mm slices', GOOD.replace("P1", "P2") + ",", GOOD.replace("P1", "P3") + ","]
+    assert "found a table that cannot be read" in problem(folder, *rows, header=HEADER + ",note")
+
+
+def test_a_path_with_backslashes_gets_its_own_advice(folder: Path) -> None:
+    assert "write the path with / in place of \\" in problem(folder, GOOD.replace("scan.mha", ".\\scan.mha"))
+    assert "write the path with / in place of \\" in problem(folder, GOOD.replace("mask.mha", ".\\mask.mha"))
 
 
 @pytest.mark.parametrize(("old", "new", "found", "expected"), [

@@ -38,3 +38,10 @@ def test_an_unknown_tier_ends_with_exit_code_two(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["--out", str(tmp_path), "--tier", "extreme"])
     assert stop.value.code == 2
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--out", str(tmp_path / "file" / "c"), *SMALL]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("femur_phantom: error: found a failure to write (")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_factory import write_ct_series, write_enhanced_ct
+from dicom_factory import save, write_ct_series, write_enhanced_ct
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import ImplicitVRLittleEndian, MediaStorageDirectoryStorage, SecondaryCaptureImageStorage
 
 from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io.dicom_series import read_dicom_series
@@ -239,3 +239,65 @@ def test_no_text_of_the_files_reaches_messages_notes_or_tags(tmp_path: Path) -> 
             read_volume(folder, subject="row 1")
         assert marker not in str(caught.value)
         assert str(tmp_path) not in str(caught.value)
+
+
+def _of_another_patient(dataset: Dataset, index: int) -> None:
+    dataset.PatientID = "someone else"
+
+
+def test_a_smaller_series_of_another_patient_is_refused(tmp_path: Path) -> None:
+    write_ct_series(tmp_path, STORED)
+    write_ct_series(tmp_path, STORED[:3], series=2, change=_of_another_patient)
+
+    with pytest.raises(FemurError, match="found CT slices of 2 patients") as caught:
+        read_volume(tmp_path)
+    assert "someone" not in str(caught.value)
+
+
+def test_a_series_put_together_from_two_patients_is_refused(tmp_path: Path) -> None:
+    def upper_half(dataset: Dataset, index: int) -> None:
+        if index > 2:
+            _of_another_patient(dataset, index)
+
+    write_ct_series(tmp_path, STORED, change=upper_half)
+
+    with pytest.raises(FemurError, match="found CT slices of 2 patients"):
+        read_volume(tmp_path)
+
+
+def test_slices_without_patient_are_nobody_elses(tmp_path: Path) -> None:
+    def de_identified(dataset: Dataset, index: int) -> None:
+        dataset.PatientID = ("", "synthetic", " SYNTHETIC ", "synthetic", "")[index]
+
+    write_ct_series(tmp_path, STORED, change=de_identified)
+
+    assert read_volume(tmp_path).grid.size_ijk[2] == 5
+
+
+def test_the_directory_of_a_disc_and_companions_of_macos_are_no_damage(tmp_path: Path) -> None:
+    write_ct_series(tmp_path / "IMAGES", STORED)
+    (tmp_path / "IMAGES" / "._s1_0000.dcm").write_bytes(b"\0\5\x16\7" + bytes(200))
+    directory = Dataset()
+    directory.SOPClassUID, directory.SOPInstanceUID = MediaStorageDirectoryStorage, "1.2.3"
+    save(directory, tmp_path / "DICOMDIR")
+    # A directory's own data set names no storage class.
+    written = pydicom.dcmread(tmp_path / "DICOMDIR")
+    del written.SOPClassUID, written.SOPInstanceUID
+    written.save_as(tmp_path / "DICOMDIR")
+
+    volume = read_volume(tmp_path)
+
+    assert volume.grid.size_ijk[2] == 5
+    assert sorted(volume.notes) == ["1 directory file(s) skipped", "1 file(s) that are no DICOM skipped"]
+
+
+@pytest.mark.parametrize("slice_index", [0, 4])
+def test_an_end_slice_cut_off_before_its_modality_is_not_taken_for_something_else(tmp_path: Path,
+                                                                                  slice_index: int) -> None:
+    path = write_ct_series(tmp_path, STORED)[slice_index]
+    content = path.read_bytes()
+    # The element (0008,0060) in explicit little endian; what lies before it holds the storage class.
+    path.write_bytes(content[:content.index(b"\x08\x00\x60\x00CS")])
+
+    with pytest.raises(FemurError, match="found 1 damaged or truncated DICOM file"):
+        read_volume(tmp_path)

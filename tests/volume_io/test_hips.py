@@ -26,7 +26,7 @@ def pelvis(*, keep: slice = slice(None)) -> Volume:
     array[:, 10:50, 5:95] = 40
     array[:, 25:35, RIGHT_FEMUR] = 400
     array[:, 25:35, LEFT_FEMUR] = 400
-    array[:, 25:35, 47:53] = 300  # the sacrum, where a cut through least bone does not go
+    array[:, 25:35, 47:53] = 300  # the sacrum
     array = np.ascontiguousarray(array[:, :, keep])
     return Volume(array, Grid((array.shape[2], 60, 10), (4.0, 4.0, 5.0), (0, 0, 0)))
 
@@ -50,11 +50,12 @@ def test_both_hips_together_cover_the_scan_and_left_is_at_the_higher_columns() -
     assert not right.femur_touches_cut
 
 
-def test_without_a_mask_the_cut_avoids_bone_and_stays_within_25_mm() -> None:
+def test_without_a_mask_the_cut_is_where_it_is_with_one() -> None:
+    drawn, _ = split_hips(pelvis(), "both", femora())
     left, _ = split_hips(pelvis(), "both")
 
-    # The columns 47..52 hold bone; a cut before 47 or before 53 lies between columns without any (one column away).
-    assert left.start_x in (46, 54)
+    # A cut that avoided the sacrum would give unlabelled cases more or less of it than labelled ones.
+    assert left.start_x == drawn.start_x
     assert left.mask_voxels is None
 
 
@@ -112,7 +113,7 @@ def test_one_asked_side_of_a_whole_pelvis_is_cropped() -> None:
 
     assert (left.side, left.stop_x) == ("left", SIZE_X)
     assert left.start_x == pytest.approx(50, abs=1)
-    assert (right.side, right.start_x, right.stop_x) == ("right", 0, 46)
+    assert (right.side, right.start_x, right.stop_x) == ("right", 0, left.start_x)
 
 
 def test_a_side_that_contradicts_the_mask_is_refused() -> None:

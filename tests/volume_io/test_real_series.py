@@ -54,7 +54,7 @@ def test_the_abdomen_is_read_to_the_last_hu_and_its_corners_to_a_micrometre() ->
      [r"1\.50 mm after slice 3, 1 slice\(s\) missing", r"sheared by 15\.5 degrees"]),
     (("irregular", "slicecount", "001"), [r"found 2 file\(s\) of modality MR; expected a series of modality CT"]),
     (("irregular", "sliceorientation", "001"), [r"found 4 file\(s\) of modality MR"]),
-    (("one_slice_many_transfer_syntaxes",), [r"found 16 slices at only 1 position\(s\), \d+ of them copies"]),
+    (("one_slice_many_transfer_syntaxes",), [r"found CT slices of 3 patients"]),
 ])
 def test_an_irregular_series_is_refused_with_its_reason(parts: tuple[str, ...], told: list[str]) -> None:
     folder = real_data("dicom", *parts)
