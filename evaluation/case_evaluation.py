@@ -11,9 +11,9 @@ from femur_nnunet.cohort import ScanRecord
 from femur_nnunet.evaluation.case_metrics import measure, measure_reference_alone
 from femur_nnunet.evaluation.case_status import STATUS_RULES, CaseStatus
 from femur_nnunet.evaluation.case_table import CaseRow
-from femur_nnunet.evaluation.mask_reading import LabelMap, MaskError, check_same_grid, read_label_map
+from femur_nnunet.evaluation.common_grid import on_common_grid
+from femur_nnunet.evaluation.mask_reading import LabelMap, MaskError, hash_of_mask, read_label_map
 from femur_nnunet.evaluation.metric_catalogue import score
-from femur_nnunet.files import sha256_of_file
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def evaluate_case(job: CaseJob) -> list[CaseRow]:
     if job.predictions:
         try:
             prediction = _read_only_file(job.predictions, sides)
-            check_same_grid(reference, prediction)
+            reference, prediction = on_common_grid(reference, prediction)
         except MaskError as error:
             prediction, problem = None, error
     if prediction is not None:
@@ -79,7 +79,7 @@ def labels_of_case(record: ScanRecord) -> dict[int, str]:
 
 
 def _judge(job: CaseJob, reference: LabelMap, prediction: LabelMap, label: int, side: str) -> CaseRow:
-    status, metrics = measure(reference.array == label, prediction.array == label, reference.spacing_mm_zyx)
+    status, metrics = measure(reference.mask_of(label), prediction.mask_of(label), reference.spacing_mm_zyx)
     detail = None if status is CaseStatus.OK else STATUS_RULES[status].meaning
     if status is CaseStatus.MISSED:
         detail = "the prediction is empty"
@@ -88,7 +88,7 @@ def _judge(job: CaseJob, reference: LabelMap, prediction: LabelMap, label: int, 
 
 def _judge_without_prediction(job: CaseJob, reference: LabelMap, label: int, side: str,
                               problem: MaskError) -> CaseRow:
-    mask = reference.array == label
+    mask = reference.mask_of(label)
     if not mask.any():
         # Nothing to find and nothing that could be read: the reference is what is wrong here.
         return _row(job, CaseStatus.REFERENCE_UNUSABLE, label, side,
@@ -116,4 +116,4 @@ def _row(job: CaseJob, status: CaseStatus, label: int | None = None, side: str |
 
 
 def _hash(paths: Sequence[Path]) -> str | None:
-    return sha256_of_file(paths[0]) if len(paths) == 1 else None
+    return hash_of_mask(paths[0]) if len(paths) == 1 else None

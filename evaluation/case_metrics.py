@@ -10,6 +10,7 @@ from femur_nnunet.evaluation.contour_distance import contour_distance_mm
 from femur_nnunet.evaluation.fair_extent import common_distal_level, distal_trim_mm
 from femur_nnunet.evaluation.metric_catalogue import FAIR_SUFFIX, score
 from femur_nnunet.evaluation.overlap import (
+    Box,
     bounding_box,
     count_overlap,
     specificity_near,
@@ -43,11 +44,13 @@ def measure(reference: Mask, prediction: Mask | None, spacing_mm_zyx: Spacing,
     values : dict
         Every metric of the catalogue; NaN where undefined.
     """
-    status = _status(bool(reference.any()), prediction is not None and bool(prediction.any()))
+    reference_box = bounding_box(reference)
+    prediction_box = None if prediction is None else bounding_box(prediction)
+    status = _status(reference_box is not None, prediction_box is not None)
     outcome = STATUS_RULES[status].outcome
     measured: dict[str, float] = {}
-    if outcome is Outcome.MEASURED and prediction is not None:
-        measured = _measure_both(reference, prediction, spacing_mm_zyx)
+    if reference_box is not None and prediction is not None and prediction_box is not None:
+        measured = _measure_both(reference, prediction, reference_box, prediction_box, spacing_mm_zyx)
     elif outcome is Outcome.MISSED:
         measured = measure_reference_alone(reference, spacing_mm_zyx)
     elif outcome is Outcome.FALSE_ALARM and prediction is not None:
@@ -68,18 +71,20 @@ def _status(has_reference: bool, has_prediction: bool) -> CaseStatus:
             }[has_reference, has_prediction]
 
 
-def _measure_both(reference: Mask, prediction: Mask, spacing_mm_zyx: Spacing) -> dict[str, float]:
-    box = union_box(bounding_box(reference), bounding_box(prediction))
-    assert box is not None, "both masks were found not to be empty"
+def _measure_both(reference: Mask, prediction: Mask, reference_box: Box, prediction_box: Box,
+                  spacing_mm_zyx: Spacing) -> dict[str, float]:
+    box = union_box(reference_box, prediction_box)
+    assert box is not None, "neither mask is empty"
     cropped = reference[box], prediction[box]
     counts = count_overlap(*cropped)
     values = _compare(*cropped, spacing_mm_zyx, open_bottom=False)
+    values["contour_distance_mm"] = contour_distance_mm(*cropped, spacing_mm_zyx)
     values["specificity"] = counts.specificity(reference.size)
-    values["specificity_near"] = specificity_near(reference, prediction, spacing_mm_zyx)
+    values["specificity_near"] = specificity_near(reference, prediction, spacing_mm_zyx, reference_box)
     values["hd95_mm_worst"] = values["hd95_mm"]
     values["assd_mm_worst"] = values["assd_mm"]
-    values |= measure_reference_alone(reference, spacing_mm_zyx)
-    surface = surface_departures(prediction, spacing_mm_zyx)
+    values["surface_roughness_ref_mm"] = surface_departures(reference, spacing_mm_zyx, reference_box).roughness_mm()
+    surface = surface_departures(prediction, spacing_mm_zyx, prediction_box)
     values["surface_roughness_mm"] = surface.roughness_mm()
 
     level = common_distal_level(*cropped, spacing_mm_zyx[0])
@@ -91,6 +96,9 @@ def _measure_both(reference: Mask, prediction: Mask, spacing_mm_zyx: Spacing) ->
         missed = score(Outcome.MISSED, {})
         return values | {name: value for name, value in missed.items() if name.endswith(FAIR_SUFFIX)}
     fair = _compare(*trimmed, spacing_mm_zyx, open_bottom=True)
+    # Contours lie within slices: only a slice taken off can change them.
+    fair["contour_distance_mm"] = contour_distance_mm(*trimmed, spacing_mm_zyx) if level else (
+        values["contour_distance_mm"])
     fair["surface_roughness_mm"] = surface.roughness_mm(lowest_slice=box[0].start + level)
     return values | {name + FAIR_SUFFIX: value for name, value in fair.items()}
 
@@ -105,6 +113,5 @@ def _compare(reference: Mask, prediction: Mask, spacing_mm_zyx: Spacing, *, open
         "volume_pred_ml": volume_ml(counts.true_positive + counts.false_positive, spacing_mm_zyx),
         "hd_mm": distances.hausdorff_mm, "hd95_mm": distances.hausdorff_95_mm,
         "assd_mm": distances.average_symmetric_mm,
-        "surface_dice_1mm": distances.surface_dice(1.0), "surface_dice_2mm": distances.surface_dice(2.0),
-        "contour_distance_mm": contour_distance_mm(reference, prediction, spacing_mm_zyx)}
+        "surface_dice_1mm": distances.surface_dice(1.0), "surface_dice_2mm": distances.surface_dice(2.0)}
 

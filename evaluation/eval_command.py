@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("femur_eval", _DESCRIPTION, _EXAMPLE, out="folder for the tables", jobs=True, seed=0)
     parser.add_argument("predictions", type=Path, metavar="PRED", nargs="?",
-                        help="folder of predictions named <case_id>.nii.gz (also .nii, .mha, .nrrd)")
+                        help="folder of predictions named <case_id>.nii.gz (also .nii, .mha, .nrrd; DICOM-SEG as "
+                             "<case_id>.dcm or a folder <case_id>)")
     parser.add_argument("references", type=Path, metavar="REF", nargs="?", help="folder of references named likewise")
     parser.add_argument("--scans", type=Path, required=True, metavar="TSV", help="the cohort's scans.tsv")
     parser.add_argument("--role", choices=("test", "train", "all"), default="test",

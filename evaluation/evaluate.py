@@ -60,7 +60,8 @@ class EvaluationOptions:
     Attributes
     ----------
     predictions, references : Path
-        Folders of label maps named ``<case_id>.nii.gz`` (also .nii, .mha, .mhd, .nrrd).
+        Folders of label maps named ``<case_id>.nii.gz`` (also .nii, .mha, .mhd, .nrrd; DICOM-SEG as
+        ``<case_id>.dcm`` or a folder ``<case_id>``).
     scans : Path
         The cohort table.
     out : Path
@@ -195,7 +196,7 @@ def evaluate_arm(options: EvaluationOptions, records: Mapping[str, ScanRecord]) 
     if not jobs:
         raise FemurError(
             f"no case of role {options.role} ({skipped} of another role)",
-            expected="references named <case_id>.nii.gz (or .mha, .nrrd) of cases that scans.tsv holds in that role",
+            expected="references named <case_id>.nii.gz (.mha, .nrrd, .dcm) of cases that scans.tsv has in that role",
             action="name the folder of references, or another --role", subject=str(options.references))
     if skipped:
         _log.info("%s: %d cases of another role than %s are not evaluated", options.arm, skipped, options.role)
@@ -275,7 +276,7 @@ def finish_record(record: RunRecord, summary: EvaluationSummary, out: Path) -> N
 def _run(jobs: Sequence[CaseJob], workers: int) -> Iterator[list[CaseRow]]:
     if workers == 1 or len(jobs) == 1:
         return map(evaluate_case, jobs)
-    # Without n_jobs fixed to the processes, joblib.parallel_config could send the cases to a cluster.
+    # No backend is named here: joblib.parallel_config sends the same jobs to a cluster (docs/howto_dask.md).
     parallel = joblib.Parallel(n_jobs=min(workers, len(jobs)), return_as="generator")
     results: Iterator[list[CaseRow]] = parallel(joblib.delayed(evaluate_case)(job) for job in jobs)
     return results

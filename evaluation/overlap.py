@@ -60,13 +60,14 @@ def count_overlap(reference: NDArray[np.bool_], prediction: NDArray[np.bool_]) -
 
 
 def specificity_near(reference: NDArray[np.bool_], prediction: NDArray[np.bool_],
-                     spacing_mm_zyx: tuple[float, float, float]) -> float:
+                     spacing_mm_zyx: tuple[float, float, float], reference_box: Box | None = None) -> float:
     """Specificity inside the reference's bounding box grown by 20 mm, cut at the image's edge.
 
     Specificity over the whole image is almost 1 and changes with the field of view; inside this box
     it does not. The margin is rounded to whole voxels along each axis. NaN for an empty reference.
+    ``reference_box`` saves looking for the box where it is known.
     """
-    box = bounding_box(reference)
+    box = reference_box or bounding_box(reference)
     if box is None:
         return float("nan")
     margins = [int(np.rint(NEAR_MARGIN_MM / spacing)) for spacing in spacing_mm_zyx]
@@ -82,12 +83,53 @@ def volume_ml(voxel_count: int, spacing_mm_zyx: tuple[float, float, float]) -> f
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     """Return the smallest box that holds the mask, ``None`` for an empty one."""
-    plane = np.asarray(mask.any(axis=0))
-    used = [np.asarray(line) for line in (mask.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0))]
-    if not used[0].any():
+    slices = np.flatnonzero([plane.any() for plane in mask])
+    if not slices.size:
         return None
-    ends = [(int(line.argmax()), len(line) - int(line[::-1].argmax())) for line in used]
-    return slice(*ends[0]), slice(*ends[1]), slice(*ends[2])
+    used = np.asarray(mask[slices[0]:slices[-1] + 1].any(axis=0))
+    rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
+    return (slice(int(slices[0]), int(slices[-1]) + 1), slice(int(rows[0]), int(rows[-1]) + 1),
+            slice(int(columns[0]), int(columns[-1]) + 1))
+
+
+def within_box(mask: NDArray[np.bool_], outer: Box) -> Box | None:
+    """Return the smallest box that holds the part of the mask inside ``outer``, ``None`` if there is nothing."""
+    inner = bounding_box(mask[outer])
+    if inner is None:
+        return None
+    ends = [slice(a.start + b.start, a.start + b.stop) for a, b in zip(outer, inner, strict=True)]
+    return ends[0], ends[1], ends[2]
+
+
+def separate_boxes(mask: NDArray[np.bool_], outer: Box, gaps: list[int]) -> list[Box]:
+    """Return boxes that together hold the mask inside ``outer``, cut at runs of empty planes.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (z, y, x)
+        The mask.
+    outer : tuple of slice
+        Where to look.
+    gaps : list of int
+        Fewest empty planes along each axis that a cut is made at.
+    """
+    inner = within_box(mask, outer)
+    boxes = [] if inner is None else [inner]
+    for axis in range(3):
+        boxes = [part for box in boxes for part in _cut(mask, box, axis, gaps[axis])]
+    return boxes
+
+
+def _cut(mask: NDArray[np.bool_], box: Box, axis: int, gap: int) -> list[Box]:
+    others = tuple(other for other in range(3) if other != axis)
+    used = np.flatnonzero(mask[box].any(axis=others)) + box[axis].start
+    parts = []
+    for run in np.split(used, np.flatnonzero(np.diff(used) > gap) + 1):
+        sides = [slice(int(run[0]), int(run[-1]) + 1) if a == axis else box[a] for a in range(3)]
+        part = within_box(mask, (sides[0], sides[1], sides[2]))
+        if part is not None:
+            parts.append(part)
+    return parts
 
 
 def union_box(first: Box | None, second: Box | None) -> Box | None:

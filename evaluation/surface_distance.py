@@ -120,15 +120,20 @@ def distances_between(reference_border: NDArray[np.bool_], prediction_border: ND
 def nearest_mm(origins: NDArray[np.bool_], targets: NDArray[np.bool_],
                spacing_mm_zyx: tuple[float, float, float]) -> FloatArray:
     """Return, for each voxel of ``origins`` in array order, the distance to the nearest one of ``targets``."""
+    # Positions in the flattened arrays: numpy finds these several times faster than index triples.
+    positions = np.flatnonzero(origins)
     # A voxel of both sets has distance 0; in a good segmentation that is most of them.
-    shared = targets[origins]
-    distances_mm = np.zeros(shared.size)
-    if not shared.all():
+    apart = ~targets.ravel()[positions]
+    distances_mm = np.zeros(positions.size)
+    if apart.any():
         # A tree split at box centres is built faster than a balanced one and is searched as fast here.
-        tree = cKDTree(_positions_mm(targets, spacing_mm_zyx), balanced_tree=False, compact_nodes=False)
-        distances_mm[~shared], _ = tree.query(_positions_mm(origins & ~targets, spacing_mm_zyx))
+        tree = cKDTree(_positions_mm(np.flatnonzero(targets), targets.shape, spacing_mm_zyx), balanced_tree=False,
+                       compact_nodes=False)
+        distances_mm[apart], _ = tree.query(_positions_mm(positions[apart], origins.shape, spacing_mm_zyx))
     return distances_mm
 
 
-def _positions_mm(voxels: NDArray[np.bool_], spacing_mm_zyx: tuple[float, float, float]) -> FloatArray:
-    return np.argwhere(voxels).astype(np.float64) * np.asarray(spacing_mm_zyx, dtype=np.float64)
+def _positions_mm(positions: NDArray[np.intp], shape: tuple[int, ...],
+                  spacing_mm_zyx: tuple[float, float, float]) -> FloatArray:
+    index = np.stack(np.unravel_index(positions, shape), axis=1)
+    return index.astype(np.float64) * np.asarray(spacing_mm_zyx, dtype=np.float64)

@@ -11,6 +11,7 @@ from femur_nnunet.evaluation.overlap import (
     bounding_box,
     count_overlap,
     grow_box,
+    separate_boxes,
     specificity_near,
     union_box,
     volume_ml,
@@ -75,6 +76,18 @@ def test_boxes_are_united_and_grown_within_the_image():
     assert union_box(None, second) == second
     assert union_box(None, None) is None
     assert grow_box(first, [1, 3, 9], (9, 9, 9)) == (slice(1, 5), slice(0, 7), slice(0, 9))
+
+
+def test_boxes_are_separated_where_enough_planes_are_empty():
+    mask = block((20, 20, 20), (1, 1, 1), (4, 5, 6)) | block((20, 20, 20), (2, 11, 2), (6, 14, 3))
+    whole = (slice(0, 20),) * 3
+    parts = [(slice(1, 4), slice(1, 5), slice(1, 6)), (slice(2, 6), slice(11, 14), slice(2, 3))]
+    # Rows 5 to 10 are empty: six of them.
+    assert separate_boxes(mask, whole, [6, 6, 6]) == parts
+    assert separate_boxes(mask, whole, [7, 7, 7]) == [bounding_box(mask)]
+    assert separate_boxes(mask, (slice(4, 20), slice(0, 20), slice(0, 20)), [1, 1, 1]) == [
+        (slice(4, 6), slice(11, 14), slice(2, 3))]
+    assert separate_boxes(np.zeros_like(mask), whole, [1, 1, 1]) == []
 
 
 @settings(max_examples=60, deadline=None)

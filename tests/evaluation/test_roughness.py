@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 from shapes import ball, block
 
+from femur_nnunet.evaluation import roughness
 from femur_nnunet.evaluation.roughness import surface_departures
 
 
@@ -68,3 +69,49 @@ def test_a_translation_by_whole_voxels_changes_nothing():
     spacing = (1.2, 0.8, 0.8)
     mask = ball(10.0, spacing, margin_mm=20)
     assert roughness_mm(np.roll(mask, (2, -3, 1), (0, 1, 2)), spacing) == pytest.approx(roughness_mm(mask, spacing))
+
+
+def test_slabs_meet_without_a_seam(monkeypatch):
+    spacing = (1.0, 0.8, 0.8)
+    rng = np.random.default_rng(1)
+    mask = ndimage.gaussian_filter(rng.normal(size=(40, 30, 30)), 2.5) > 0
+    whole = surface_departures(mask, spacing)
+    monkeypatch.setattr(roughness, "_SLAB_SLICES", 7)
+    parts = surface_departures(mask, spacing)
+    assert parts.departures_mm.size == whole.departures_mm.size
+    np.testing.assert_allclose(np.sort(parts.departures_mm), np.sort(whole.departures_mm), atol=1e-4)
+    assert np.bincount(parts.slices).tolist() == np.bincount(whole.slices).tolist()
+
+
+@pytest.mark.parametrize("place", [(90, 5, 5), (10, 80, 10), (12, 10, 75)], ids="zyx")
+def test_an_island_out_of_reach_adds_its_own_points_and_changes_no_others(place):
+    spacing = (1.0, 0.8, 0.8)
+    femur = block((110, 100, 100), (5, 8, 8), (30, 30, 30))
+    island = block((110, 100, 100), place, tuple(start + 8 for start in place))
+    alone = [surface_departures(mask, spacing).departures_mm for mask in (femur, island)]
+    together = surface_departures(femur | island, spacing).departures_mm
+    assert min(part.size for part in alone) > 100
+    np.testing.assert_allclose(np.sort(together), np.sort(np.concatenate(alone)), atol=1e-4)
+
+
+def test_roughness_agrees_with_filtering_the_whole_image_by_scipy():
+    spacing = np.array([1.0, 0.8, 0.8])
+    mask = ball(12.0, tuple(spacing), margin_mm=36)
+    fine = ndimage.gaussian_filter(mask.astype(float), 1.0, truncate=3.5)
+    once = ndimage.gaussian_filter(fine, 3.0 / spacing, truncate=3.5)
+    twice = ndimage.gaussian_filter(once, 3.0 / spacing, truncate=3.5)
+    inside = fine >= 0.5
+    # Crossings along x alone, one by one as the definition says.
+    departures = []
+    for z, y, x in np.argwhere(inside[:, :, :-1] != inside[:, :, 1:]):
+        share = (0.5 - fine[z, y, x]) / (fine[z, y, x + 1] - fine[z, y, x])
+        gradient = np.array([once[z + 1, y, x] - once[z - 1, y, x], once[z, y + 1, x] - once[z, y - 1, x],
+                             once[z, y, x + 1] - once[z, y, x - 1]]) / (2 * spacing)
+        normal = gradient / np.linalg.norm(gradient)
+        height = [((1 - share) * field[z, y, x] + share * field[z, y, x + 1] - 0.5)
+                  * np.sqrt(2 * np.pi * (factor * 9.0 + ((normal * spacing) ** 2).sum()))
+                  for factor, field in ((1, once), (2, twice))]
+        departures.append(height[1] - 2 * height[0])
+    found = surface_departures(mask, tuple(spacing)).departures_mm
+    # The crossings along x are the last of the three axes.
+    np.testing.assert_allclose(np.sort(found[-len(departures):]), np.sort(departures), atol=1e-4)
