@@ -34,11 +34,15 @@ class ExitCode(IntEnum):
 
 @dataclass
 class CommandResult:
-    """What a command hands back: its exit code, lines for people, and a summary for ``--json``."""
+    """What a command hands back: its exit code, lines for people, and a summary for ``--json``.
+
+    ``essential`` lines are the command's very product and are printed under ``--quiet`` too.
+    """
 
     exit_code: ExitCode = ExitCode.OK
     lines: list[str] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+    essential: bool = False
 
 
 def make_parser(prog: str, description: str, example: str, *, out: str | None = None, jobs: bool = False,
@@ -112,7 +116,7 @@ def run_command(parser: argparse.ArgumentParser, body: Callable[[argparse.Namesp
         print(f"{parser.prog}: error: {failure}", file=sys.stderr)
         return failure.exit_code
     shown = [json.dumps({"exit_code": int(result.exit_code), **result.summary}, indent=2)] if arguments.json else (
-        [] if arguments.quiet else result.lines)
+        result.lines if result.essential or not arguments.quiet else [])
     try:
         for line in shown:
             print(line)

@@ -56,4 +56,4 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
     for name in VARIABLES:
         Path(variables[name]).mkdir(parents=True, exist_ok=True)
     return CommandResult(lines=[f"export {name}={shlex.quote(value)}" for name, value in variables.items()],
-                         summary=variables)
+                         summary=variables, essential=True)

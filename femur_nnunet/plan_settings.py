@@ -7,6 +7,7 @@ would otherwise be a silent default.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args
@@ -197,6 +198,20 @@ class FemurPlanSettings:
         return {"schema": PLAN_BLOCK_SCHEMA, **_without_tuples(asdict(self))}
 
 
+_POSITIVE, _COUNT, _SHARE = (1e-12, math.inf), (1, math.inf), (0, 1)
+_RANGES = {
+    "architecture.transformer_layers": _COUNT, "architecture.transformer_heads": _COUNT,
+    "architecture.transformer_width": (0, math.inf), "architecture.transformer_mlp_ratio": _POSITIVE,
+    "architecture.stochastic_depth": (0, 0.99), "adaptation.domain_weight": (0, math.inf),
+    "adaptation.mmd_weight": (0, math.inf), "adaptation.reversal_strength": (0, math.inf),
+    "adaptation.head_hidden": _COUNT, "adaptation.mmd_bandwidths": _POSITIVE, "adaptation.mmd_tokens": (0, math.inf),
+    "sampling.foreground_fraction": _SHARE, "augmentation.rotation_degrees": (0, 180),
+    "optimiser.learning_rate": _POSITIVE, "optimiser.weight_decay": (0, math.inf),
+    "optimiser.warmup_epochs": (0, math.inf), "optimiser.head_learning_rate_factor": _POSITIVE,
+    "optimiser.gradient_clip": _POSITIVE, "schedule.epochs": _COUNT, "schedule.iterations_per_epoch": _COUNT,
+    "schedule.validation_iterations": _COUNT, "schedule.save_every": _COUNT, "schedule.seed": (0, math.inf),
+}
+
 Block = TypeVar("Block")
 
 
@@ -215,7 +230,12 @@ def settings_from_configuration(configuration: Mapping[str, Any]) -> FemurPlanSe
     """
     if PLAN_BLOCK_KEY not in configuration:
         return FemurPlanSettings()
-    content = dict(configuration[PLAN_BLOCK_KEY])
+    content = configuration[PLAN_BLOCK_KEY]
+    if not isinstance(content, Mapping) or not all(isinstance(block, Mapping) for name, block in content.items()
+                                                   if name != "schema"):
+        raise UsageError("another form", expected="one object a block", action="make the plan anew with femur_plan",
+                         subject=f"the plan's {PLAN_BLOCK_KEY} block")
+    content = dict(content)
     schema = content.pop("schema", None)
     if schema != PLAN_BLOCK_SCHEMA:
         raise UsageError(f"schema {schema!r} in the plan's {PLAN_BLOCK_KEY} block",
@@ -267,6 +287,15 @@ def _check_values(settings: FemurPlanSettings) -> None:
     if forbidden:
         raise UsageError(f"mirroring along {', '.join(forbidden)}", expected="z and y alone",
                          action="leave the left-right axis out: every case already looks like a left hip")
+    for name, (low, high) in _RANGES.items():
+        block, key = name.split(".")
+        value = getattr(getattr(settings, block), key)
+        for number in value if isinstance(value, tuple) else (value,):
+            if not isinstance(number, (int, float)) or not low <= number <= high:
+                raise UsageError(f"{number!r} for {name}", expected=f"a number from {low:g} to {high:g}",
+                                 action="correct the plan")
+    if not settings.adaptation.mmd_bandwidths:
+        raise UsageError("no adaptation.mmd_bandwidths", expected="at least one kernel", action="correct the plan")
     ramp = settings.adaptation
     if not 0.0 <= ramp.ramp_start < ramp.ramp_end <= 1.0:
         raise UsageError(f"a ramp from {ramp.ramp_start} to {ramp.ramp_end}",

@@ -39,15 +39,18 @@ class FemurPlanner(ExperimentPlanner):
         Name of the plan, and of the folder of data that it shares with plans of the same spacing.
     spacing_mm_zyx : tuple of float, optional
         Spacing in place of the preset's or the median.
+    n_sites : int
+        Sites with training scans: the batch holds the same number of patches of each.
     """
 
     def __init__(self, dataset_id: int, *, preset: Preset, settings: FemurPlanSettings, plans_name: str,
-                 data_identifier: str, spacing_mm_zyx: tuple[float, ...] | None = None) -> None:
+                 data_identifier: str, spacing_mm_zyx: tuple[float, ...] | None = None, n_sites: int = 2) -> None:
         chosen = spacing_mm_zyx or preset.spacing_mm_zyx
         super().__init__(dataset_id, gpu_memory_target_in_gb=preset.gpu_memory_gb, plans_name=plans_name,
                          overwrite_target_spacing=[float(value) for value in chosen] if chosen else None)
         self.preset = preset
         self.settings = settings
+        self.n_sites = n_sites
         self.data_identifier = data_identifier
         self.UNet_base_num_features = preset.base_features
         self.UNet_max_features_3d = preset.max_features
@@ -93,8 +96,8 @@ class FemurPlanner(ExperimentPlanner):
         plan["batch_dice"] = False
         if self.preset.batch_size is not None:
             plan["batch_size"] = self.preset.batch_size
-        # Two sites need a slot each, and an equal number of slots.
-        plan["batch_size"] = max(2, plan["batch_size"] - plan["batch_size"] % 2)
+        share = max(1, plan["batch_size"] // self.n_sites)
+        plan["batch_size"] = max(2, share * self.n_sites)
         if self.settings.architecture.family == "transunet":
             kwargs = plan["architecture"]["arch_kwargs"]
             kwargs["transformer"] = transformer_sizes(self.settings.architecture, kwargs, plan["patch_size"])
@@ -133,7 +136,7 @@ def largest_fitting_patch(spacing_mm: Any, largest: list[int]) -> list[int]:
     FemurError
         An edge is below 8 voxels: no network can be planned on such images.
     """
-    patch = [min(edge, max(largest)) for edge in largest]
+    patch = list(largest)
     while True:
         if min(patch) < _SMALLEST_EDGE:
             raise FemurError(f"images of {'x'.join(map(str, largest))} voxels at the planned spacing",

@@ -12,6 +12,10 @@ from femur_nnunet.command_line import CommandResult, make_parser, run_command, w
 from femur_nnunet.planners.plan_options import CONFIGURATION, PlanOptions
 from femur_nnunet.planners.presets import DEFAULT_PRESET, PRESETS
 
+_TRAINERS = {"transunet": "TransUNetDATrainer", "unet": "FemurTrainer"}
+# Each worker imports torch and holds a scan: on a machine with many cores memory ends before they do.
+_MOST_WORKERS = 8
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
@@ -40,7 +44,8 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
     from femur_nnunet.planners.plan import make_plan
 
     options = PlanOptions(arguments.dataset_id, arguments.architecture, arguments.preset, arguments.spacing,
-                          arguments.epochs, arguments.seed, worker_count(arguments.jobs),
+                          arguments.epochs, arguments.seed,
+                          arguments.jobs or min(worker_count(0), _MOST_WORKERS),
                           not arguments.no_preprocess, arguments.quiet or arguments.json)
     # nnU-Net prints as it goes; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
@@ -49,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
     lines = [f"plan {options.plans_name}: spacing {_times(configuration['spacing'])} mm, patch "
              f"{_times(configuration['patch_size'])}, batch {configuration['batch_size']}, "
              f"{options.architecture}, features {configuration['architecture']['arch_kwargs']['features_per_stage']}",
-             f"next: nnUNetv2_train {options.dataset_id} {CONFIGURATION} 0 -tr TransUNetDATrainer "
+             f"next: nnUNetv2_train {options.dataset_id} {CONFIGURATION} 0 -tr {_TRAINERS[options.architecture]} "
              f"-p {options.plans_name}"]
     return CommandResult(lines=lines, summary={"plans_name": options.plans_name,
                                                "patch_size": list(configuration["patch_size"]),

@@ -36,10 +36,20 @@ def test_another_schema_is_refused():
     ("adaptation", {"ramp_start": 0.6, "ramp_end": 0.5}, "a ramp from 0.6 to 0.5"),
     ("schedule", {"epochs": "many"}, "'many' for epochs"),
     ("architecture", {"family": "resnet"}, "'resnet' for architecture.family"),
+    ("schedule", {"epochs": 0}, "0 for schedule.epochs"),
+    ("sampling", {"foreground_fraction": 7}, "7.0 for sampling.foreground_fraction"),
+    ("adaptation", {"mmd_weight": float("nan")}, "nan for adaptation.mmd_weight"),
+    ("adaptation", {"mmd_bandwidths": []}, "no adaptation.mmd_bandwidths"),
+    ("adaptation", {"mmd_bandwidths": ["a"]}, "'a' for adaptation.mmd_bandwidths"),
 ])
 def test_a_bad_value_is_refused_by_name(block, values, message):
     with pytest.raises(UsageError, match=message):
         settings_from_configuration({"femur_nnunet": {"schema": 1, block: values}})
+
+
+def test_a_block_that_is_no_object_is_refused():
+    with pytest.raises(UsageError, match="found another form"):
+        settings_from_configuration({"femur_nnunet": {"schema": 1, "adaptation": None}})
 
 
 def test_whole_numbers_are_taken_for_lengths_and_weights():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 import torch
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from torch import autocast
 
+from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.loading.augmenters import seeded_augmenter, without_intensity_augmentation
+from femur_nnunet.loading.preprocessed_data import check_preprocessed_data
 from femur_nnunet.loading.training_cases import read_fold_splits
 from femur_nnunet.plan_settings import settings_from_configuration
 from femur_nnunet.trainers.random_state import seed_everything
@@ -30,6 +34,10 @@ class FemurTrainer(ResumableTrainer):
         plans.setdefault("continue_training", False)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.settings = settings_from_configuration(self.configuration_manager.configuration)
+        if self.label_manager.has_regions or self.label_manager.has_ignore_label or self.is_cascaded:
+            raise UsageError("a dataset with regions, an ignore label or a cascade",
+                             expected="background and femur, as convert_qct_sites writes them",
+                             action="convert with convert_qct_sites, or train with nnU-Net's own trainers")
         schedule = self.settings.schedule
         self.num_epochs = schedule.epochs
         self.num_iterations_per_epoch = schedule.iterations_per_epoch
@@ -37,6 +45,8 @@ class FemurTrainer(ResumableTrainer):
         self.save_every = schedule.save_every
         self.initial_lr = self.settings.optimiser.learning_rate
         self.weight_decay = self.settings.optimiser.weight_decay
+        # Loaders take the settings' own value: under DDP nnU-Net shares this one out over the ranks' slots,
+        # the last ones first, which here would be the unlabelled ones.
         self.oversample_foreground_percent = self.settings.sampling.foreground_fraction
         # The stock rule forces the femur into the last slots of a batch only.
         self.probabilistic_oversampling = True
@@ -48,15 +58,12 @@ class FemurTrainer(ResumableTrainer):
         steps = self.current_epoch * self.num_iterations_per_epoch + self.steps_done
         return steps / (self.num_epochs * self.num_iterations_per_epoch)
 
-    @property
-    def seed(self) -> int:
-        """Seed of this rank."""
-        return self.settings.schedule.seed + 1000 * self.local_rank
-
     def initialize(self) -> None:
         """Seed, then build network, optimiser and loss."""
-        seed_everything(self.seed)
+        seed_everything(self.settings.schedule.seed, self.local_rank)
         super().initialize()
+        check_preprocessed_data(self.plans_manager.plans, self.configuration_manager.configuration,
+                                Path(self.preprocessed_dataset_folder_base))
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """Return AdamW or SGD from the plan and the schedule of its rate."""
@@ -119,24 +126,52 @@ class FemurTrainer(ResumableTrainer):
             self.configuration_manager.patch_size, self.configuration_manager.patch_size, self.label_manager,
             oversample_foreground_percent=1.0, probabilistic_oversampling=True,
             transforms=self.get_validation_transforms(scales, foreground_labels=self.label_manager.foreground_labels))
+        stream = (self.settings.schedule.seed, self.local_rank, self.current_epoch)
         on_gpu = self.device.type == "cuda"
-        return (seeded_augmenter(training_loader, seed=self.seed, pin_memory=on_gpu),
-                seeded_augmenter(validation_loader, seed=self.seed + 500, pin_memory=on_gpu, share=0.5))
+        return (seeded_augmenter(training_loader, stream=(*stream, 0), pin_memory=on_gpu),
+                seeded_augmenter(validation_loader, stream=(*stream, 1), pin_memory=on_gpu, share=0.5))
 
     def training_loader(self, train: list[str], validation: list[str], initial_size: Any, transforms: Any) -> Any:
         """Return the loader of training patches: here of labelled cases, drawn uniformly."""
         return nnUNetDataLoader(
             self.dataset_class(self.preprocessed_dataset_folder, train), self.batch_size, initial_size,
             self.configuration_manager.patch_size, self.label_manager, transforms=transforms,
-            oversample_foreground_percent=self.oversample_foreground_percent, probabilistic_oversampling=True)
+            oversample_foreground_percent=self.settings.sampling.foreground_fraction, probabilistic_oversampling=True)
 
     def on_train_epoch_start(self) -> None:
         """Begin to count the epoch's steps."""
         super().on_train_epoch_start()
         self.steps_done = 0
 
-    def step_optimizer(self, loss: torch.Tensor, clipped_apart: Sequence[Iterable[torch.nn.Parameter]]) -> None:
-        """Go back through ``loss`` and step, the gradient of each group of parameters clipped on its own."""
+    def train_step(self, batch: dict) -> dict:
+        """Do one step on a batch of labelled patches and return its loss."""
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = batch["target"]
+        target = ([level.to(self.device, non_blocking=True) for level in target] if isinstance(target, list)
+                  else target.to(self.device, non_blocking=True))
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.precision():
+            loss = self.loss(self.network(data), target)
+        self.step_optimizer(loss, [self.network.parameters()])
+        return {"loss": loss.detach().cpu().numpy()}
+
+    def precision(self) -> Any:
+        """Return the context that networks run in: autocast on a GPU, else none."""
+        return autocast(self.device.type) if self.device.type == "cuda" else nullcontext()
+
+    def step_optimizer(self, loss: torch.Tensor, clipped_apart: Sequence[Iterable[torch.nn.Parameter]], *,
+                       parts: str = "") -> None:
+        """Go back through ``loss`` and step, the gradient of each group of parameters clipped on its own.
+
+        Raises
+        ------
+        FemurError
+            The loss is not finite; ``parts`` says what it was made of.
+        """
+        if not torch.isfinite(loss):
+            raise FemurError(f"a loss of {loss.item()}{parts}", expected="finite losses",
+                             action="lower the learning rate or the weights in the plan; go on with --c",
+                             subject=f"epoch {self.current_epoch}")
         if self.grad_scaler is not None:
             self.grad_scaler.scale(loss).backward()
             self.grad_scaler.unscale_(self.optimizer)
@@ -149,3 +184,4 @@ class FemurTrainer(ResumableTrainer):
             self.grad_scaler.update()
         else:
             self.optimizer.step()
+        self.steps_done += 1

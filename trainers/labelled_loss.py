@@ -42,7 +42,7 @@ def loss_of_labelled(loss: Callable[[Any, Any], torch.Tensor], outputs: Any, tar
     target : Tensor or list of Tensor
         Label maps of all n patches; those of unlabelled patches are never looked at.
     labelled : Tensor
-        Shape (n,), bool.
+        Shape (n,), bool, on the CPU: the step need not wait for a GPU to know it.
 
     Returns
     -------
@@ -54,14 +54,25 @@ def loss_of_labelled(loss: Callable[[Any, Any], torch.Tensor], outputs: Any, tar
     levels = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     # Every level stands in the graph on every rank, also one whose weight in the loss is zero.
     connected = sum(level.float().mean() for level in levels) * 0.0
+    device = levels[0].device
+    # Before any rank may return: a collective that one rank leaves out would meet another of the rest.
+    share = labelled_share(labelled.sum().to(device))
     if not labelled.any():
         return connected
-    device = levels[0].device
     if isinstance(target, (list, tuple)):
         value = loss(outputs, [level.to(device, non_blocking=True)[labelled] for level in target])
     else:
         value = loss(outputs, target.to(device, non_blocking=True)[labelled])
-    if distributed.is_available() and distributed.is_initialized():
-        counts = gather(labelled.sum()[None])
-        value = value * (labelled.sum() * len(counts) / counts.sum())
-    return value + connected
+    return value * share + connected
+
+
+def labelled_share(count: torch.Tensor) -> torch.Tensor | float:
+    """Return ranks * labelled patches here / labelled patches everywhere; 1 without DDP.
+
+    DDP averages gradients over ranks; with this factor the average of the ranks' mean losses is the
+    mean over all labelled patches.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1.0
+    counts = gather(count[None])
+    return count * len(counts) / counts.sum().clamp_min(1)

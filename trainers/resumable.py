@@ -10,7 +10,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch._dynamo import OptimizedModule
 
 from femur_nnunet.files import atomic_path
-from femur_nnunet.trainers.random_state import random_states, restore_random_states
+from femur_nnunet.trainers.random_state import random_states, restore_random_states, seed_everything
 
 CHECKPOINT_KEY = "femur_nnunet"
 
@@ -19,7 +19,8 @@ class ResumableTrainer(nnUNetTrainer):
     """Adds our own state to nnU-Net's checkpoints under one key.
 
     ``network_weights`` stays the segmentation network alone, so plain ``nnUNetv2_predict`` loads the
-    file. With ``nnUNet_n_proc_DA=0`` the losses after ``--c`` equal those of an undisturbed run.
+    file. With ``nnUNet_n_proc_DA=0`` on one GPU or none, the losses after ``--c`` equal those of an
+    undisturbed run.
     """
 
     _states_to_restore: dict[str, Any] | None = None
@@ -38,13 +39,26 @@ class ResumableTrainer(nnUNetTrainer):
         """Take back what :meth:`extra_state` returned."""
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write nnU-Net's checkpoint with our key added, by a rename at the end."""
+        """Write nnU-Net's checkpoint and our key, by a rename at the end.
+
+        The entries are nnU-Net's own (a test compares them with what its method writes): adding ours
+        to a file that it wrote would read and write every large checkpoint once more.
+        """
         if self.local_rank != 0 or self.disable_checkpointing:
             return
+        checkpoint = {
+            "network_weights": self.bare_network().state_dict(),
+            "optimizer_state": self.optimizer.state_dict(),
+            "grad_scaler_state": self.grad_scaler.state_dict() if self.grad_scaler is not None else None,
+            "logging": self.logger.get_checkpoint(),
+            "_best_ema": self._best_ema,
+            "current_epoch": self.current_epoch + 1,
+            "init_args": self.my_init_kwargs,
+            "trainer_name": type(self).__name__,
+            "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
+            CHECKPOINT_KEY: {"random_states": random_states(), **self.extra_state()},
+        }
         with atomic_path(Path(filename)) as temporary:
-            super().save_checkpoint(str(temporary))
-            checkpoint = torch.load(temporary, map_location="cpu", weights_only=False)
-            checkpoint[CHECKPOINT_KEY] = {"random_states": random_states(), **self.extra_state()}
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
@@ -55,16 +69,21 @@ class ResumableTrainer(nnUNetTrainer):
         own = torch.load(filename, map_location="cpu", weights_only=False).get(CHECKPOINT_KEY)
         if own is not None:
             self.load_extra_state(own)
-            # Not set now: the loaders, made after this, draw a first batch and would use them up.
+            # Not set now: what is made between here and the first step may draw numbers.
             self._states_to_restore = own["random_states"]
 
     def on_train_start(self) -> None:
         """Make loaders, then set the random states of the checkpoint that training goes on from."""
         super().on_train_start()
         self._register_log_keys()
-        if self._states_to_restore is not None:
+        if self._states_to_restore is None:
+            return
+        if self.local_rank == 0:
             restore_random_states(self._states_to_restore)
-            self._states_to_restore = None
+        else:
+            # The checkpoint holds rank 0's states; with the same ones all ranks would draw the same patches.
+            seed_everything(self.local_rank, self.current_epoch)
+        self._states_to_restore = None
 
     def _register_log_keys(self) -> None:
         lists = self.logger.local_logger.my_fantastic_logging

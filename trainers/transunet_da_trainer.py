@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.utilities.helpers import dummy_context
-from torch import autocast, distributed
+from torch import distributed
 
 from femur_nnunet.adaptation.gathering import gather, gather_with_gradient
 from femur_nnunet.adaptation.site_classifier import SiteClassifier
@@ -15,7 +14,7 @@ from femur_nnunet.adaptation.terms import adaptation_terms
 from femur_nnunet.case_ids import parse_case_id
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.loading.site_balanced_loader import SiteBalancedLoader, cases_by_site
-from femur_nnunet.loading.training_cases import UNLABELLED_SUFFIX, fold_cases
+from femur_nnunet.loading.training_cases import UNLABELLED_SUFFIX, fold_cases, fold_cohort
 from femur_nnunet.loading.two_folder_dataset import TwoFolderDataset
 from femur_nnunet.trainers.adaptation_log import LOG_KEYS, log_adaptation
 from femur_nnunet.trainers.labelled_loss import loss_of_labelled, patches_to_decode
@@ -30,11 +29,16 @@ class TransUNetDATrainer(TransUNetTrainer):
     def initialize(self) -> None:
         """Build the network, then the site classifier outside of it, with its own parameter group."""
         super().initialize()
-        self.cases = fold_cases(Path(self.preprocessed_dataset_folder_base), *self.do_split())
+        folder = Path(self.preprocessed_dataset_folder_base)
+        self.cases = fold_cases(folder, *self.do_split(), cohort=fold_cohort(folder, self.fold))
         if len(self.cases.sites) < 2:
             raise UsageError(f"training scans of {', '.join(self.cases.sites)} alone",
                              expected="scans of at least two sites, labelled or in imagesUn",
                              action="convert the other site too, or train with TransUNetTrainer")
+        if self.configuration_manager.batch_dice and self.is_ddp:
+            raise UsageError("batch_dice in the plan", expected="batch_dice false under several GPUs: nnU-Net's Dice "
+                             "gathers inside the loss, which a rank without labelled patches never reaches",
+                             action="make the plan with femur_plan, or train on one GPU")
         adaptation = self.settings.adaptation
         self.domain_head = SiteClassifier(self.bare_network().token_width, len(self.cases.sites),
                                           adaptation.head_hidden).to(self.device)
@@ -76,7 +80,7 @@ class TransUNetDATrainer(TransUNetTrainer):
                                  expected="a batch size that the GPUs share evenly", action="change batch_size")
         return SiteBalancedLoader(
             dataset, self.batch_size, initial_size, self.configuration_manager.patch_size, self.label_manager,
-            transforms=transforms, oversample_foreground_percent=self.oversample_foreground_percent,
+            transforms=transforms, oversample_foreground_percent=self.settings.sampling.foreground_fraction,
             probabilistic_oversampling=True, first_slot=self.local_rank * self.batch_size,
             cases_by_site=cases_by_site(train, self.cases.unlabelled, sites, site_of))
 
@@ -90,24 +94,18 @@ class TransUNetDATrainer(TransUNetTrainer):
         """Do one step and return its losses, those of the adaptation terms over the global batch."""
         data = batch["data"].to(self.device, non_blocking=True)
         case_ids = [str(case) for case in batch["keys"]]
-        labelled = torch.tensor([case in self.labelled for case in case_ids], device=self.device)
+        labelled = torch.tensor([case in self.labelled for case in case_ids])
         sites = torch.tensor([self.cases.sites.index(parse_case_id(case).site) for case in case_ids],
                              device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device.type) if self.device.type == "cuda" else dummy_context():
-            outputs, tokens = self.network(data, patches_to_decode(labelled))
+        with self.precision():
+            outputs, tokens = self.network(data, patches_to_decode(labelled).to(self.device))
             segmentation = loss_of_labelled(self.loss, outputs, batch["target"], labelled)
         # Outside of autocast and on the batch of all ranks: MMD is a small difference of means.
         terms = adaptation_terms(gather_with_gradient(tokens.float()), gather(sites), self.domain_head,
                                  progress=self.progress, settings=self.settings.adaptation)
-        loss = segmentation + terms.total
-        if not torch.isfinite(loss):
-            raise FemurError(f"a loss of {loss.item()} (segmentation {segmentation.item()}, sites "
-                             f"{terms.domain.item()}, MMD {terms.mmd.item()})", expected="finite losses",
-                             action="lower the learning rate or the weights in the plan; go on with --c",
-                             subject=f"epoch {self.current_epoch}")
-        self.step_optimizer(loss, [self.network.parameters(), self.domain_head.parameters()])
-        self.steps_done += 1
+        self.step_optimizer(segmentation + terms.total, [self.network.parameters(), self.domain_head.parameters()],
+                            parts=f" (segmentation {segmentation:.4g}, sites {terms.domain:.4g}, MMD {terms.mmd:.4g})")
         return {"loss": segmentation.detach().cpu().numpy(), **terms.record()}
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:

@@ -11,8 +11,8 @@ def gather_with_gradient(features: torch.Tensor) -> torch.Tensor:
     """Return the features (n, ...) of all ranks, concatenated along the first axis.
 
     Every rank must bring the same n. The gradient of each rank's own rows is the sum over ranks of
-    the gradients that these computed; when every rank computes the same loss on the gathered batch,
-    DDP's average over ranks then gives that loss's gradient exactly once.
+    the gradients that these computed; where every rank computes a loss on the gathered batch, DDP's
+    average over ranks then gives the gradient of the mean of these losses, counted once.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return features

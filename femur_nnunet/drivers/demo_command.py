@@ -46,7 +46,7 @@ def demo_steps(folder: Path, *, seed: int, tier: str, jobs: int, device: str) ->
         Step("train", f"Train {TRAINER} on labelled Tulane and unlabelled Rochester scans",
              ("nnUNetv2_train", str(DATASET_ID), "3d_fullres", "0", "-tr", TRAINER, "-device", device),
              {**environment, "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"},
-             bar_pattern=r"Epoch time:", bar_total=epochs),
+             bar_pattern=r"Epoch time:", bar_total=epochs, resume_argument="--c"),
         Step("predict", "Predict the unseen scans of both sites",
              ("nnUNetv2_predict", "-i", str(dataset / "imagesTs"), "-o", str(predictions), "-d", str(DATASET_ID),
               "-c", "3d_fullres", "-f", "0", "-tr", TRAINER, "-device", device, "-npp", "0", "-nps", "0"),

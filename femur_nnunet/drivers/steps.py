@@ -42,6 +42,8 @@ class Step:
     accepted_codes : tuple of int
         Exit codes with which the way goes on: 1 where a command has said which cases failed and has
         written the rest.
+    resume_argument : str
+        Argument with which an interrupted run of the same step goes on.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Step:
     bar_pattern: str = ""
     bar_total: int = 0
     accepted_codes: tuple[int, ...] = (0,)
+    resume_argument: str = ""
 
     @property
     def identity(self) -> str:
@@ -91,22 +94,26 @@ class StepRunner:
         for number, step in enumerate(steps, start=1):
             heading = f"[{number}/{len(steps)}] {step.title}"
             recorded = done.get(step.name, {})
-            if not stale and recorded.get("identity") == step.identity:
+            if not stale and recorded.get("identity") == step.identity and "seconds" in recorded:
                 self.seconds[step.name] = recorded["seconds"]
+                self.codes[step.name] = recorded.get("code", 0)
                 self._say(f"{heading}: done before")
                 continue
+            interrupted = not stale and recorded.get("identity") == step.identity
             stale = True
-            self._say(f"{heading}\n    {shlex.join(step.command)}")
+            extra = (step.resume_argument,) if interrupted and step.resume_argument else ()
+            self._say(f"{heading}\n    {shlex.join((*step.command, *extra))}")
             done = {name: entry for name, entry in done.items() if name in self.seconds}
-            write_json(self.state_path, done)
-            self.seconds[step.name] = self._run_one(step)
-            done[step.name] = {"identity": step.identity, "seconds": round(self.seconds[step.name], 1)}
+            write_json(self.state_path, {**done, step.name: {"identity": step.identity}})
+            self.seconds[step.name] = self._run_one(step, extra)
+            done[step.name] = {"identity": step.identity, "seconds": round(self.seconds[step.name], 1),
+                               "code": self.codes[step.name]}
             write_json(self.state_path, done)
 
-    def _run_one(self, step: Step) -> float:
+    def _run_one(self, step: Step, extra: tuple[str, ...]) -> float:
         started = time.monotonic()
         log = self.logs / f"{step.name}.log"
-        command = [_program(step.command[0]), *step.command[1:]]
+        command = [_program(step.command[0]), *step.command[1:], *extra]
         # Programs of this environment find each other, whether or not it is activated.
         environment = {**os.environ, **step.environment, "PYTHONUNBUFFERED": "1",
                        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
@@ -20,16 +22,18 @@ _INTENSITY_TRANSFORMS = (MultiplicativeBrightnessTransform, ContrastTransform, G
                          GaussianBlurTransform, SimulateLowResolutionTransform)
 
 
-def seeded_augmenter(loader: Any, *, seed: int, pin_memory: bool, share: float = 1.0) -> Any:
+def seeded_augmenter(loader: Any, *, stream: Sequence[int], pin_memory: bool, share: float = 1.0) -> Any:
     """Return an augmenter in this process (``nnUNet_n_proc_DA=0``) or with worker processes.
 
     Parameters
     ----------
     loader : nnUNetDataLoader
         Makes batches, transforms included.
-    seed : int
-        Worker w is seeded with ``seed + w``: nnU-Net passes no seeds, and its forked workers would
-        share one state of torch's generator. In this process the caller's state is used.
+    stream : sequence of int
+        What tells this stream of batches from every other: seed, rank, first epoch, purpose. The
+        workers' seeds are drawn from it, so that neither two seeds nor a resumed training share
+        batches; nnU-Net passes no seeds, and its forked workers would share one state of torch's
+        generator. In this process the caller's state is used.
     pin_memory : bool
         For a GPU.
     share : float
@@ -39,9 +43,13 @@ def seeded_augmenter(loader: Any, *, seed: int, pin_memory: bool, share: float =
     if allowed == 0:
         return SingleThreadedAugmenter(loader, None)
     workers = max(1, round(allowed * share))
-    return NonDetMultiThreadedAugmenter(
-        data_loader=loader, transform=None, num_processes=workers, num_cached=max(3, workers // 2),
-        seeds=[seed + worker for worker in range(workers)], pin_memory=pin_memory, wait_time=0.002)
+    seeds = [int(seed) for seed in np.random.SeedSequence(list(stream)).generate_state(workers)]
+    augmenter = NonDetMultiThreadedAugmenter(
+        data_loader=loader, transform=None, num_processes=workers, num_cached=max(3, workers // 2), seeds=seeds,
+        pin_memory=pin_memory, wait_time=0.002)
+    # Workers start with the first batch: now, before CUDA and its threads are there to be forked.
+    next(augmenter)
+    return augmenter
 
 
 def without_intensity_augmentation(transforms: ComposeTransforms) -> ComposeTransforms:

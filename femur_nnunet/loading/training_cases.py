@@ -54,12 +54,13 @@ def read_fold_splits(preprocessed_folder: Path, fold: int | str, *, allow_all: b
         A split file is missing or was changed, a participant leaks, the fold lies outside, a case is
         not preprocessed, or fold ``all`` is not allowed.
     """
+    splits = read_splits(preprocessed_folder, nnunet_name=True)
     if fold == "all":
         if not allow_all:
             raise UsageError("fold all", expected="a fold with a validation set of its own",
                              action="give a fold number, or set splits.allow_all in the plan's femur_nnunet block")
-        return sorted(available), sorted(available)
-    splits = read_splits(preprocessed_folder, nnunet_name=True)
+        everything = sorted(set(available) - set(splits.test))
+        return everything, everything
     number = int(fold)
     if not 0 <= number < len(splits.folds):
         raise UsageError(f"fold {number}", expected=f"a fold from 0 to {len(splits.folds) - 1}",
@@ -79,8 +80,18 @@ def unlabelled_cases(records: Iterable[ScanRecord], *, kept_out: Collection[str]
                   if record.role == "train" and not record.labelled and record.participant_id not in kept_out)
 
 
-def fold_cases(preprocessed_folder: Path, train: list[str], validation: list[str]) -> FoldCases:
+def fold_cohort(preprocessed_folder: Path, fold: int | str) -> str:
+    """Return the cohort (all, women, men) that a fold was drawn over."""
+    return "all" if fold == "all" else str(
+        read_splits(preprocessed_folder, nnunet_name=True).index[int(fold)].get("cohort", "all"))
+
+
+def fold_cases(preprocessed_folder: Path, train: list[str], validation: list[str], *,
+               cohort: str = "all") -> FoldCases:
     """Complete a fold with its unlabelled cases.
+
+    A fold of women or men is completed with unlabelled scans of the same sex: scans of both would make
+    sex a difference between the sites that the adaptation terms then fight.
 
     Raises
     ------
@@ -96,7 +107,9 @@ def fold_cases(preprocessed_folder: Path, train: list[str], validation: list[str
     validation_only = set(validation) - set(train)
     kept_out = {record.participant_id for record in records.values()
                 if record.role == "test" or record.case_id in validation_only}
-    unlabelled = unlabelled_cases(records.values(), kept_out=kept_out)
+    wanted_sex = {"all": None, "women": "F", "men": "M"}[cohort]
+    unlabelled = [case for case in unlabelled_cases(records.values(), kept_out=kept_out)
+                  if wanted_sex in (None, records[case].sex)]
     labelled_sites = sorted({records[case].site for case in train})
     other_sites = sorted({records[case].site for case in unlabelled} - set(labelled_sites))
     return FoldCases(train, validation, unlabelled, labelled_sites + other_sites)

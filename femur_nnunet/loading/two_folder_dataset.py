@@ -44,7 +44,8 @@ class TwoFolderDataset(nnUNetDatasetBlosc2):
         if absent:
             raise FemurError(f"{len(absent)} unlabelled case(s) that are not preprocessed, the first {absent[0]}",
                              expected="every unlabelled training case of scans.tsv in the folder",
-                             action="run femur_plan for this plan again", subject=Path(unlabelled_folder).name)
+                             action="train on a plan that femur_plan made, after running it again",
+                             subject=Path(unlabelled_folder).name)
         self._unlabelled_source = nnUNetDatasetBlosc2(unlabelled_folder, list(unlabelled))
         self._relative_positions = self._collect_relative_positions(sorted(labelled)) if unlabelled else None
 
@@ -54,8 +55,8 @@ class TwoFolderDataset(nnUNetDatasetBlosc2):
             return super().load_case(identifier)
         image, label_map, previous, properties = self._unlabelled_source.load_case(identifier)
         assert self._relative_positions is not None
-        shape_zyx = np.asarray(image.shape[1:])
-        voxels = np.minimum((self._relative_positions * shape_zyx).astype(int), shape_zyx - 1)
+        shape = np.asarray(image.shape[1:])
+        voxels = np.minimum((self._relative_positions * shape).astype(int), shape - 1)
         channel = np.zeros((len(voxels), 1), dtype=int)
         properties["class_locations"] = {1: np.concatenate([channel, voxels], axis=1)}
         return image, label_map, previous, properties
@@ -68,8 +69,9 @@ class TwoFolderDataset(nnUNetDatasetBlosc2):
         for number in asked:
             image, _, _, properties = super().load_case(labelled[number])
             found = [np.asarray(voxels) for voxels in properties["class_locations"].values() if len(voxels)]
-            locations = found[0] if found else None
-            if locations is not None:
+            if found:
+                # All labels together: in a whole scan left and right femur are two.
+                locations = np.concatenate(found)
                 chosen = generator.choice(len(locations), size=min(_POSITIONS_A_CASE, len(locations)), replace=False)
                 parts.append((locations[chosen, 1:] + 0.5) / np.asarray(image.shape[1:]))
         if not parts:

@@ -25,10 +25,15 @@ def transformer_sizes(architecture: ArchitectureSettings, arch_kwargs: Mapping[s
                       patch_size: list[int]) -> dict[str, Any]:
     """Return the transformer's sizes for a topology: ``layers, heads, width, mlp_ratio, ..., grid``."""
     stride = [math.prod(stage[axis] for stage in arch_kwargs["strides"]) for axis in range(3)]
+    width = architecture.transformer_width or int(arch_kwargs["features_per_stage"][-1])
+    if width % architecture.transformer_heads:
+        raise UsageError(f"tokens of width {width} for {architecture.transformer_heads} heads",
+                         expected="a width that the heads share evenly",
+                         action="change transformer_width or transformer_heads in the plan")
     return {
         "layers": architecture.transformer_layers,
         "heads": architecture.transformer_heads,
-        "width": architecture.transformer_width or int(arch_kwargs["features_per_stage"][-1]),
+        "width": width,
         "mlp_ratio": architecture.transformer_mlp_ratio,
         "stochastic_depth": architecture.stochastic_depth,
         "grid": [int(size) // step for size, step in zip(patch_size, stride, strict=True)],

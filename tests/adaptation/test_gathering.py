@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import socket
-
 import torch
 from torch import multiprocessing
-from two_ranks import FEATURES, SITES, run_rank
+from two_ranks import FEATURES, SITES, free_port, run_rank
 
 from femur_nnunet.adaptation.gathering import gather, gather_with_gradient
 from femur_nnunet.adaptation.mmd import mmd_between_sites
@@ -16,10 +14,7 @@ def test_without_ddp_nothing_is_gathered():
 
 
 def test_two_processes_give_the_mmd_and_the_gradient_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(run_rank, args=(port, str(tmp_path)), nprocs=2)
+    multiprocessing.spawn(run_rank, args=(free_port(), str(tmp_path)), nprocs=2)
     whole = FEATURES.clone().requires_grad_(True)
     expected = mmd_between_sites(whole, SITES, (0.5, 1.0))
     expected.backward()

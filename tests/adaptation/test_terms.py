@@ -53,6 +53,15 @@ def test_the_total_holds_each_term_exactly_once():
     assert torch.allclose(both, domain + mmd, rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
+def test_the_total_is_the_weighted_sum_of_the_terms(progress):
+    settings = AdaptationSettings(domain_weight=0.3, mmd_weight=0.7, ramp_start=0.2, ramp_end=0.4, head_hidden=8)
+    torch.manual_seed(5)
+    terms = adaptation_terms(torch.randn(4, 6, 8), SITES, SiteClassifier(8, 2, 8), progress=progress, settings=settings)
+    ramp = {0.0: 0.0, 0.3: 0.5, 1.0: 1.0}[progress]
+    assert terms.total.item() == pytest.approx(0.3 * terms.domain.item() + ramp * 0.7 * terms.mmd.item(), rel=1e-5)
+
+
 def test_the_encoders_gradient_grows_linearly_with_lambda_not_with_its_square():
     once, twice = (encoder_gradient(replace(SETTINGS, mmd_weight=0.0, reversal_strength=s)) for s in (1.0, 2.0))
     assert torch.allclose(twice, 2 * once, rtol=1e-4, atol=1e-9)

@@ -31,6 +31,25 @@ def test_a_changed_step_is_run_again_and_all_after_it(tmp_path):
     assert out.read_text() == "abcBc"
 
 
+def test_an_interrupted_step_goes_on_with_its_own_argument(tmp_path):
+    out = tmp_path / "out"
+    code = f"import sys; open({str(out)!r}, 'a').write(repr(sys.argv[1:])); raise SystemExit(len(sys.argv) == 1)"
+    for _ in range(2):
+        try:
+            StepRunner(tmp_path, quiet=True).run([step("train", code, resume_argument="--c")])
+        except FemurError:
+            continue
+    assert out.read_text() == "[]['--c']"
+
+
+def test_an_accepted_exit_code_is_remembered(tmp_path):
+    steps = [step("evaluate", "raise SystemExit(1)", accepted_codes=(0, 1))]
+    for _ in range(2):
+        runner = StepRunner(tmp_path, quiet=True)
+        runner.run(steps)
+        assert runner.codes == {"evaluate": 1}
+
+
 def test_a_failed_step_shows_its_last_lines_and_is_tried_again(tmp_path):
     failing = step("two", "print('it broke'); raise SystemExit(4)", bar_pattern="never")
     with pytest.raises(FemurError, match=r"exit code 4\n    it broke"):

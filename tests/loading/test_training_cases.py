@@ -30,6 +30,14 @@ def test_a_fold_comes_with_the_unlabelled_cases_of_training_role(folder):
     assert all(case.startswith("rochester") for case in cases.unlabelled)
 
 
+def test_a_fold_of_women_takes_unlabelled_scans_of_women_alone(folder):
+    train, validation = read_fold_splits(folder, 0, allow_all=False, available=available(folder))
+    sex_of = {r.case_id: r.sex for r in read_scans_table(folder / "scans.tsv")}
+    women = fold_cases(folder, train, validation, cohort="women").unlabelled
+    assert len(women) == 2
+    assert {sex_of[case] for case in women} == {"F"}
+
+
 def test_an_unlabelled_scan_of_a_validation_participant_is_left_out(folder):
     train, validation = read_fold_splits(folder, 0, allow_all=False, available=available(folder))
     records = read_scans_table(folder / "scans.tsv")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from femur_nnunet.cohort import read_scans_table
+from femur_nnunet.env_command import nnunet_environment
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.planners.femur_planner import largest_fitting_patch
 from femur_nnunet.planners.plan import make_plan
@@ -39,7 +41,23 @@ def test_the_patch_fits_the_median_shape(preprocessed):
 def test_the_same_plan_stands_under_nnunets_name(preprocessed):
     own = json.loads((preprocessed / "FemurPlans_cpu.json").read_text())
     stock = json.loads((preprocessed / "nnUNetPlans.json").read_text())
-    assert {**own, "plans_name": "nnUNetPlans"} == stock
+    assert {**own, "plans_name": "nnUNetPlans", "femur_nnunet_copy_of": "FemurPlans_cpu"} == stock
+
+
+def test_up_to_date_data_stay_and_another_plan_leaves_nnunets_name_alone(planned_toy_root, tmp_path, monkeypatch):
+    shutil.copytree(planned_toy_root / "nnUNet_raw", tmp_path / "nnUNet_raw")
+    shutil.copytree(planned_toy_root / "nnUNet_preprocessed", tmp_path / "nnUNet_preprocessed")
+    for name, value in nnunet_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "nnUNet_preprocessed" / DATASET
+    stock = (folder / "nnUNetPlans.json").read_text()
+    marker = next((folder / "FemurPlans_3x3x3mm_3d_fullres").glob("*.b2nd"))
+    before = marker.stat().st_mtime_ns
+    plan = make_plan(PlanOptions(501, architecture="unet", preset="cpu", jobs=1, quiet=True))
+    assert plan["configurations"]["3d_fullres"]["architecture"]["network_class_name"].endswith("PlainConvUNet")
+    assert marker.stat().st_mtime_ns == before
+    assert (folder / "nnUNetPlans.json").read_text() == stock
+    assert json.loads((folder / "run.json").read_text())["preprocessed_data"] == "up to date"
 
 
 def test_labelled_and_unlabelled_scans_lie_apart_and_test_scans_nowhere(preprocessed):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import multiprocessing
+from two_ranks import free_port, run_labelled_loss
 
 from femur_nnunet.trainers.labelled_loss import loss_of_labelled, patches_to_decode
 
@@ -42,3 +44,11 @@ def test_without_labelled_patches_the_loss_is_a_zero_that_can_go_backward():
     value.backward()
     assert value.item() == 0
     assert (outputs.grad == 0).all()
+
+
+def test_a_rank_without_labelled_patches_neither_stalls_nor_dilutes_the_mean(tmp_path):
+    multiprocessing.spawn(run_labelled_loss, args=(free_port(), str(tmp_path)), nprocs=2)
+    (loss, gradient), (idle_loss, idle_gradient) = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    # One labelled patch with score 3 in all: the mean is 9, its gradient 6; DDP halves the sum of the ranks'.
+    assert (loss + idle_loss).item() / 2 == 9
+    assert ((gradient + idle_gradient) / 2).tolist() == [6, 0]

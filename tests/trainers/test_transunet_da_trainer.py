@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from femur_nnunet.cohort import read_scans_table, write_scans_table
 from femur_nnunet.errors import FemurError, UsageError
@@ -127,6 +128,51 @@ def test_left_and_right_are_never_mirrored(make_trainer):
     left_right = list(trainer.plans_manager.transpose_forward).index(2)
     assert len(axes) == 2
     assert left_right not in axes
+
+
+def test_the_left_right_axis_is_found_in_a_transposed_plan(make_trainer):
+    trainer = make_trainer(TransUNetTrainer, augmentation={"mirror_axes": ["z", "y"]})
+    trainer.plans_manager.plans["transpose_forward"] = [2, 0, 1]
+    *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    assert axes == (1, 2)
+
+
+def test_the_loaders_keep_the_plans_foreground_fraction_when_nnunet_shares_it_out(make_trainer):
+    trainer = make_trainer(TransUNetDATrainer, sampling={"foreground_fraction": 0.4})
+    trainer.initialize()
+    trainer.oversample_foreground_percent = 0.0
+    training, validation = trainer.get_dataloaders()
+    assert training.data_loader.oversample_foreground_percent == 0.4
+    assert validation.data_loader.oversample_foreground_percent == 1.0
+
+
+def test_the_checkpoint_has_nnunets_entries_and_ours(make_trainer, tmp_path):
+    trainer = make_trainer(TransUNetDATrainer)
+    trainer.initialize()
+    trainer.save_checkpoint(str(tmp_path / "ours.pth"))
+    nnUNetTrainer.save_checkpoint(trainer, str(tmp_path / "stock.pth"))
+    ours, stock = (torch.load(tmp_path / name, weights_only=False) for name in ("ours.pth", "stock.pth"))
+    assert set(ours) == set(stock) | {"femur_nnunet"}
+    assert ours["trainer_name"] == stock["trainer_name"]
+    assert ours["current_epoch"] == stock["current_epoch"]
+
+
+@pytest.mark.parametrize("trainer_class", [TransUNetTrainer, TransUNetDATrainer])
+def test_every_arm_clips_by_the_plan(make_trainer, monkeypatch, trainer_class):
+    trainer = make_trainer(trainer_class, schedule={"epochs": 1, "iterations_per_epoch": 1},
+                           optimiser={"gradient_clip": 1e-3})
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda p, n: norms.append(n) or clip(p, n))
+    trainer.run_training()
+    assert set(norms) == {1e-3}
+
+
+def test_data_of_another_plan_are_refused(make_trainer, toy_root):
+    path = next((toy_root / "nnUNet_preprocessed" / "Dataset501_Toy").glob("*_made_with.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "intensities": "other"}))
+    with pytest.raises(FemurError, match="preprocessed data whose intensities differ"):
+        make_trainer(TransUNetTrainer).initialize()
 
 
 def test_a_fold_that_was_not_drawn_is_refused(make_trainer):
