@@ -8,7 +8,7 @@ import pytest
 from femur_nnunet.cohort import ScanRecord, write_scans_table
 from femur_nnunet.dataset_conversion.splits_command import main
 from femur_nnunet.files import hold_folder
-from femur_nnunet.splits import read_splits
+from femur_nnunet.splits import read_splits, write_splits
 
 
 @pytest.fixture
@@ -50,6 +50,17 @@ def test_the_seed_fixes_the_folds(raw: Path) -> None:
 def test_the_environment_variable_names_the_folder(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_raw", str(raw))
     assert main(["-d", "501", "--quiet"]) == 0
+
+
+def test_folds_that_femur_plan_has_placed_are_replaced_too(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = raw.parent / "preprocessed" / "Dataset501_ProximalFemur"
+    placed.mkdir(parents=True)
+    monkeypatch.setenv("nnUNet_preprocessed", str(placed.parent))
+    assert run(raw, "--seed", "1") == 0
+    assert not list(placed.iterdir())
+    write_splits(placed, read_splits(raw / placed.name), nnunet_name=True)
+    assert run(raw, "--seed", "2") == 0
+    assert read_splits(placed, nnunet_name=True) == read_splits(raw / placed.name)
 
 
 def test_more_folds_than_participants_is_told(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
