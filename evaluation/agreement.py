@@ -23,16 +23,7 @@ from femur_nnunet.evaluation.agreement_statistics import (
 from femur_nnunet.evaluation.bootstrap import seeded
 from femur_nnunet.evaluation.case_status import Outcome
 from femur_nnunet.evaluation.case_table import CaseRow, write_table
-from femur_nnunet.evaluation.participants import (
-    ALL,
-    arms_of,
-    judged,
-    missed_participants,
-    participant_means,
-    select,
-    sites_of,
-)
-from femur_nnunet.evaluation.site_table import SEXES
+from femur_nnunet.evaluation.participants import groups, missed_participants, participant_means
 from femur_nnunet.regions import Region
 
 AGREEMENT_NAME = "agreement.csv"
@@ -88,20 +79,14 @@ def measure_agreement(rows: Sequence[CaseRow], *, resamples: int, seed: int,
 
     Hips and visits of a participant are averaged first, reference and prediction over the same rows.
     """
-    scored = judged(rows)
     table = []
-    for arm in arms_of(scored):
-        own = [row for row in scored if row.arm == arm]
-        for site in (*sites_of(own), ALL):
-            for sex in SEXES:
-                group = select(own, site=site, sex=sex)
-                measured = [row for row in group if row.rule.outcome is Outcome.MEASURED]
-                for quantity, of_reference, of_prediction in _VOLUMES if group else ():
-                    pairs = _paired(measured, of_reference, of_prediction)
-                    table.append(agreement_row(
-                        *pairs, arm=arm, quantity=quantity, region=Region.TOTAL, site=site, sex=sex,
-                        n_missed=missed_participants(group), resamples=resamples, seed=seed,
-                        tost_margin=tost_margin_ml))
+    for arm, site, sex, group in groups(rows):
+        measured = [row for row in group if row.rule.outcome is Outcome.MEASURED]
+        for quantity, of_reference, of_prediction in _VOLUMES:
+            pairs = _paired(measured, of_reference, of_prediction)
+            table.append(agreement_row(
+                *pairs, arm=arm, quantity=quantity, region=Region.TOTAL, site=site, sex=sex,
+                n_missed=missed_participants(group), resamples=resamples, seed=seed, tost_margin=tost_margin_ml))
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from femur_nnunet.evaluation.case_status import Outcome
 from femur_nnunet.evaluation.case_table import CaseRow
 
 ALL = "all"
+SEXES = (ALL, "F", "M")
 
 
 def judged(rows: Iterable[CaseRow]) -> list[CaseRow]:
@@ -32,6 +33,21 @@ def sites_of(rows: Iterable[CaseRow]) -> list[str]:
 def arms_of(rows: Iterable[CaseRow]) -> list[str]:
     """Return the arms of rows in the order in which they first occur."""
     return list(dict.fromkeys(row.arm for row in rows))
+
+
+def groups(rows: Iterable[CaseRow]) -> Iterator[tuple[str, str, str, list[CaseRow]]]:
+    """Yield arm, site, sex and judged rows of every group that a table has a line for, ``all`` included.
+
+    A group without any row is left out.
+    """
+    scored = judged(rows)
+    for arm in arms_of(scored):
+        own = [row for row in scored if row.arm == arm]
+        for site in (*sites_of(own), ALL):
+            for sex in SEXES:
+                group = select(own, site=site, sex=sex)
+                if group:
+                    yield arm, site, sex, group
 
 
 def participant_means(rows: Iterable[CaseRow], metric: str) -> dict[str, float]:

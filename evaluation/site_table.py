@@ -12,18 +12,9 @@ import numpy as np
 from femur_nnunet.evaluation.bootstrap import mean_interval, seeded
 from femur_nnunet.evaluation.case_table import CaseRow, write_table
 from femur_nnunet.evaluation.metric_catalogue import METRIC_NAMES
-from femur_nnunet.evaluation.participants import (
-    ALL,
-    arms_of,
-    judged,
-    mean_values,
-    missed_participants,
-    select,
-    sites_of,
-)
+from femur_nnunet.evaluation.participants import groups, mean_values, missed_participants
 
 SITES_NAME = "sites.csv"
-SEXES = (ALL, "F", "M")
 
 
 @dataclass(frozen=True)
@@ -55,16 +46,8 @@ def summarise_sites(rows: Sequence[CaseRow], *, resamples: int, seed: int) -> li
 
     A group without any row is left out; a metric without any value has n = 0.
     """
-    scored = judged(rows)
-    summaries = []
-    for arm in arms_of(scored):
-        own = [row for row in scored if row.arm == arm]
-        for site in (*sites_of(own), ALL):
-            for sex in SEXES:
-                group = select(own, site=site, sex=sex)
-                if group:
-                    summaries += [_summary(group, arm, site, sex, metric, resamples, seed) for metric in METRIC_NAMES]
-    return summaries
+    return [_summary(group, arm, site, sex, metric, resamples, seed)
+            for arm, site, sex, group in groups(rows) for metric in METRIC_NAMES]
 
 
 def write_sites(path: Path, summaries: Sequence[SiteRow]) -> None:

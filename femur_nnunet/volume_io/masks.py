@@ -13,10 +13,8 @@ from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, looks_like_dicom,
 from femur_nnunet.volume_io.dicom_seg import read_dicom_seg
 from femur_nnunet.volume_io.image_files import IMAGE_SUFFIXES, image_suffix, read_raw_image
 from femur_nnunet.volume_io.orientation import AxisMapping, best_axis_mapping
-from femur_nnunet.volume_io.rt_structures import read_rt_structures
+from femur_nnunet.volume_io.rt_structures import LARGEST_LABEL, read_rt_structures
 from femur_nnunet.volume_io.volume import Grid
-
-LARGEST_LABEL = 255
 
 
 def read_mask(path: Path, grid: Grid, *, subject: str = "", tolerance_mm: float = 0.01) -> NDArray[np.uint8]:

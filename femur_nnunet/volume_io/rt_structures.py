@@ -15,7 +15,7 @@ from femur_nnunet.volume_io.volume import Grid
 
 # A contour may leave its image slice by this fraction of the slice spacing.
 PLANE_TOLERANCE_SLICES = 0.1
-_LARGEST_LABEL = 255
+LARGEST_LABEL = 255
 
 
 def read_rt_structures(path: Path, grid: Grid, *, subject: str = "") -> NDArray[np.uint8]:
@@ -54,8 +54,8 @@ def read_rt_structures(path: Path, grid: Grid, *, subject: str = "") -> NDArray[
                          action="export the structure again", subject=subject)
     labels = np.zeros(grid.shape_kji, dtype=np.uint8)
     for number in sorted({number for number, _ in contours}):
-        if not 0 < number <= _LARGEST_LABEL:
-            raise FemurError(f"the ROI number {number}", expected=f"numbers from 1 to {_LARGEST_LABEL}",
+        if not 0 < number <= LARGEST_LABEL:
+            raise FemurError(f"the ROI number {number}", expected=f"numbers from 1 to {LARGEST_LABEL}",
                              action="export the femur alone", subject=subject)
         inside = np.zeros(grid.shape_kji, dtype=bool)
         for points_mm in (points for owner, points in contours if owner == number):
