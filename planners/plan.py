@@ -9,12 +9,13 @@ from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord, read_scans_table
 from femur_nnunet.command_line import get_logger
 from femur_nnunet.files import hold_folder, read_json, write_json
 from femur_nnunet.loading.preprocessed_data import (
-    cases_side,
+    files_side,
     is_up_to_date,
     plan_side,
     record_path,
     write_record,
 )
+from femur_nnunet.loading.training_cases import unlabelled_cases
 from femur_nnunet.nnunet_folders import find_dataset, require_folder
 from femur_nnunet.planners.femur_planner import FemurPlanner
 from femur_nnunet.planners.fingerprint import FemurFingerprintExtractor
@@ -57,9 +58,8 @@ def make_plan(options: PlanOptions) -> dict[str, Any]:
         stock_written = _write_under_stock_name(preprocessed, plan)
         tables = put_tables_in_place(raw, preprocessed)
         state = "left as it was" if not options.preprocess else _preprocess(raw, preprocessed, plan, records, options)
-        labelled = {scan.case_id for scan in records if scan.role == "train" and scan.labelled}
-        unlabelled = {scan.case_id for scan in records if scan.role == "train"} - labelled
-        record.counts = {"labelled": len(labelled), "unlabelled": len(unlabelled), "sites": len(sites)}
+        record.counts = {"labelled": len(extractor.dataset), "unlabelled": len(unlabelled_cases(records)),
+                         "sites": len(sites)}
         record.details = {"also_written_as_nnUNetPlans": stock_written, "preprocessed_data": state}
         record.add_outputs([preprocessed / f"{options.plans_name}.json", *tables])
         record.add_inputs([raw / "dataset.json", raw / SCANS_TABLE_NAME])
@@ -72,15 +72,15 @@ def _preprocess(raw: Path, preprocessed: Path, plan: dict[str, Any], records: li
     """Preprocess, unless the folder holds just these data: a training may be reading it for another plan."""
     configuration = plan["configurations"][CONFIGURATION]
     folder = preprocessed / configuration["data_identifier"]
-    side, cases = plan_side(plan, configuration), cases_side(records)
-    if is_up_to_date(folder, side, cases):
+    side, files = plan_side(plan, configuration), files_side(raw)
+    if is_up_to_date(folder, side, files):
         LOG.info("%s is up to date and stays", folder.name)
         return "up to date"
     record_path(folder).unlink(missing_ok=True)
     preprocess_labelled(raw, preprocessed, options.plans_name, options.dataset_id, jobs=options.jobs,
                         quiet=options.quiet)
     preprocess_unlabelled(raw, preprocessed, options.plans_name, records, jobs=options.jobs, quiet=options.quiet)
-    write_record(folder, side, cases)
+    write_record(folder, side, files)
     return "written"
 
 

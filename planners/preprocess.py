@@ -11,7 +11,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord
 from femur_nnunet.command_line import progress
 from femur_nnunet.files import read_json
-from femur_nnunet.loading.training_cases import UNLABELLED_SUFFIX
+from femur_nnunet.loading.training_cases import UNLABELLED_SUFFIX, unlabelled_cases
 from femur_nnunet.planners.plan_options import CONFIGURATION
 from femur_nnunet.splits import read_splits, write_splits
 
@@ -32,30 +32,24 @@ def preprocess_labelled(raw: Path, preprocessed: Path, plans_name: str, dataset_
 
 
 def preprocess_unlabelled(raw: Path, preprocessed: Path, plans_name: str, records: list[ScanRecord], *, jobs: int,
-                          quiet: bool) -> list[str]:
+                          quiet: bool) -> None:
     """Preprocess the unlabelled training cases with the same plan.
 
     They lie in a folder of their own, so that stock trainers, splits and validation never see them.
-
-    Returns
-    -------
-    list of str
-        Their case ids.
     """
     manager = PlansManager(str(preprocessed / f"{plans_name}.json"))
     identifier = manager.get_configuration(CONFIGURATION).data_identifier
     target = preprocessed / (identifier + UNLABELLED_SUFFIX)
     shutil.rmtree(target, ignore_errors=True)
-    cases = sorted(record.case_id for record in records if not record.labelled and record.role == "train")
+    cases = unlabelled_cases(records)
     if not cases:
-        return []
+        return
     target.mkdir(parents=True)
     work = [delayed(_preprocess_one)(raw / "imagesUn" / f"{case}{_IMAGE_SUFFIX}", target / case,
                                      preprocessed / f"{plans_name}.json") for case in cases]
     done = Parallel(n_jobs=jobs, return_as="generator")(work)
     for _ in progress(done, description="Preprocessing unlabelled", total=len(cases), quiet=quiet):
         pass
-    return cases
 
 
 def _preprocess_one(image: Path, target: Path, plans_file: Path) -> None:

@@ -118,7 +118,7 @@ class FemurTrainer(ResumableTrainer):
         if not self.settings.augmentation.nnunet_intensity:
             transforms = without_intensity_augmentation(transforms)
         train, validation = self.do_split()
-        training_loader = self.training_loader(train, validation, initial_size, transforms)
+        training_loader = self.training_loader(train, initial_size, transforms)
         # Every validation patch shows the femur: an epoch without any would make the pseudo Dice, and
         # with it nnU-Net's moving average, NaN for ever.
         validation_loader = nnUNetDataLoader(
@@ -131,7 +131,7 @@ class FemurTrainer(ResumableTrainer):
         return (seeded_augmenter(training_loader, stream=(*stream, 0), pin_memory=on_gpu),
                 seeded_augmenter(validation_loader, stream=(*stream, 1), pin_memory=on_gpu, share=0.5))
 
-    def training_loader(self, train: list[str], validation: list[str], initial_size: Any, transforms: Any) -> Any:
+    def training_loader(self, train: list[str], initial_size: Any, transforms: Any) -> Any:
         """Return the loader of training patches: here of labelled cases, drawn uniformly."""
         return nnUNetDataLoader(
             self.dataset_class(self.preprocessed_dataset_folder, train), self.batch_size, initial_size,

@@ -60,7 +60,7 @@ class TransUNetDATrainer(TransUNetTrainer):
                              action="start a new training for the changed cohort")
         self.domain_head.load_state_dict(state["domain_head"])
 
-    def training_loader(self, train: list[str], validation: list[str], initial_size: Any, transforms: Any) -> Any:
+    def training_loader(self, train: list[str], initial_size: Any, transforms: Any) -> Any:
         """Return a loader of labelled and unlabelled patches in which every batch holds every site."""
         sites = self.cases.sites
         site_of = {case: parse_case_id(case).site for case in [*train, *self.cases.unlabelled]}

@@ -6,15 +6,15 @@ train on data that were normalised by another plan's statistics, and nobody woul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from femur_nnunet.cohort import ScanRecord
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import canonical_json, read_json, sha256_of_text, write_json
 
 RECORD_SUFFIX = "_made_with.json"
+_TRAINING_FOLDERS = ("imagesTr", "labelsTr", "imagesUn")
 _ACTION = "run femur_plan again for this plan"
 
 
@@ -26,23 +26,29 @@ def plan_side(plan: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict
             "intensities": sha256_of_text(canonical_json(plan["foreground_intensity_properties_per_channel"]))}
 
 
-def cases_side(records: Iterable[ScanRecord]) -> str:
-    """Return a hash over the training cases, labelled or not, and the voxels of their sources."""
+def files_side(raw: Path) -> str:
+    """Return a hash over names, sizes and times of the training images and masks, labelled or not.
+
+    The files and not the table: a mask that was drawn anew, or a hip that was cut elsewhere, changes no
+    row. Times instead of contents: reading every scan would cost about what preprocessing does, and a
+    copied dataset is only preprocessed once more.
+    """
+    files = [path for folder in _TRAINING_FOLDERS for path in (raw / folder).glob("*.nii.gz")]
     return sha256_of_text(canonical_json(sorted(
-        [record.case_id, record.labelled, record.source_hmac] for record in records if record.role == "train")))
+        [f"{path.parent.name}/{path.name}", path.stat().st_size, path.stat().st_mtime_ns] for path in files)))
 
 
-def is_up_to_date(folder: Path, side: Mapping[str, Any], cases: str) -> bool:
-    """Say whether a data folder holds these cases, preprocessed by such a plan."""
+def is_up_to_date(folder: Path, side: Mapping[str, Any], files: str) -> bool:
+    """Say whether a data folder was made of these files by such a plan."""
     path = record_path(folder)
     return (folder.is_dir() and path.exists()
             and read_json(path, what="the record of preprocessed data", action=_ACTION)
-            == {**side, "training_cases_sha256": cases})
+            == {**side, "training_files_sha256": files})
 
 
-def write_record(folder: Path, side: Mapping[str, Any], cases: str) -> None:
+def write_record(folder: Path, side: Mapping[str, Any], files: str) -> None:
     """Record what a data folder was made with, beside it: a foreign file inside would stop nnU-Net."""
-    write_json(record_path(folder), {**side, "training_cases_sha256": cases})
+    write_json(record_path(folder), {**side, "training_files_sha256": files})
 
 
 def record_path(folder: Path) -> Path:

@@ -74,7 +74,7 @@ def read_fold_splits(preprocessed_folder: Path, fold: int | str, *, allow_all: b
     return train, validation
 
 
-def unlabelled_cases(records: Iterable[ScanRecord], *, kept_out: Collection[str]) -> list[str]:
+def unlabelled_cases(records: Iterable[ScanRecord], *, kept_out: Collection[str] = ()) -> list[str]:
     """Return unlabelled training cases whose participant is not in ``kept_out`` (participant ids)."""
     return sorted(record.case_id for record in records
                   if record.role == "train" and not record.labelled and record.participant_id not in kept_out)

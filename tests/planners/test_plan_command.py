@@ -4,10 +4,13 @@ import json
 import shutil
 
 import pytest
+import SimpleITK as sitk
+from toy_dataset import write_toy_dataset
 
 from femur_nnunet.cohort import read_scans_table
 from femur_nnunet.env_command import nnunet_environment
 from femur_nnunet.errors import FemurError, UsageError
+from femur_nnunet.loading.preprocessed_data import files_side, is_up_to_date, write_record
 from femur_nnunet.planners.femur_planner import largest_fitting_patch
 from femur_nnunet.planners.plan import make_plan
 from femur_nnunet.planners.plan_command import main
@@ -58,6 +61,19 @@ def test_up_to_date_data_stay_and_another_plan_leaves_nnunets_name_alone(planned
     assert marker.stat().st_mtime_ns == before
     assert (folder / "nnUNetPlans.json").read_text() == stock
     assert json.loads((folder / "run.json").read_text())["preprocessed_data"] == "up to date"
+
+
+def test_a_mask_that_was_drawn_anew_is_not_up_to_date(tmp_path):
+    raw = write_toy_dataset(tmp_path, shape_zyx=(8, 8, 8))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_record(folder, {"spacing_mm": [3.0]}, files_side(raw))
+    assert is_up_to_date(folder, {"spacing_mm": [3.0]}, files_side(raw))
+    assert not is_up_to_date(folder, {"spacing_mm": [1.0]}, files_side(raw))
+    mask = sorted((raw / "labelsTr").glob("*.nii.gz"))[0]
+    redrawn = sitk.ReadImage(str(mask)) * 0
+    sitk.WriteImage(redrawn, str(mask))
+    assert not is_up_to_date(folder, {"spacing_mm": [3.0]}, files_side(raw))
 
 
 def test_labelled_and_unlabelled_scans_lie_apart_and_test_scans_nowhere(preprocessed):
