@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import joblib
 import numpy as np
@@ -16,123 +16,29 @@ import SimpleITK as sitk
 from femur_nnunet.command_line import progress, worker_count
 from femur_nnunet.errors import UsageError
 from femur_nnunet.files import hold_folder, read_json, write_json, write_text
-from femur_nnunet.phantom.anatomy import Sex, draw_participant
-from femur_nnunet.phantom.calibration import PHANTOM_NAMES, DensityUnit
+from femur_nnunet.phantom.anatomy import draw_participant
+from femur_nnunet.phantom.calibration import PHANTOM_NAMES
+from femur_nnunet.phantom.cohort_plan import (
+    KIT_VERSION,
+    SITE_UNITS,
+    SITES,
+    CohortSpec,
+    ImageForm,
+    PlannedScan,
+    plan_scans,
+)
 from femur_nnunet.phantom.dicom_writing import SeriesIdentity, write_dicom_series
 from femur_nnunet.phantom.pose import draw_pose
 from femur_nnunet.phantom.render import RenderedScan, render_scan
-from femur_nnunet.phantom.scan_grid import SCAN_SIZES, SizeName
-from femur_nnunet.phantom.tiers import TIER_NAMES, SiteTiers, TierName, load_tiers, tier_hash
+from femur_nnunet.phantom.scan_grid import SCAN_SIZES
+from femur_nnunet.phantom.tiers import tier_hash
 from femur_nnunet.phantom.truth import TRUTH_SCHEMA
 
-SiteName = Literal["tulane", "rochester"]
-ImageForm = Literal["dicom", "nifti", "nifti_ras", "metaimage"]
-SITES: tuple[SiteName, SiteName] = ("tulane", "rochester")
-SITE_UNITS: dict[SiteName, DensityUnit] = {"tulane": "K2HPO4", "rochester": "HA"}
 METADATA_NAME = "metadata.csv"
 COHORT_FILE_NAME = "cohort.json"
 _STARTED_FILE_NAME = ".cohort_started.json"
 METADATA_COLUMNS = ("site", "participant_id", "image", "visit", "mask", "side", "sex", "age_years", "role",
                     "density_unit", "density_slope", "density_intercept", "calibration_phantom")
-_PREFIX: dict[SiteName, str] = {"tulane": "TU", "rochester": "RO"}
-_FORMS: dict[SiteName, tuple[ImageForm, ...]] = {"tulane": ("dicom", "nifti", "dicom", "nifti_ras"),
-                                                 "rochester": ("metaimage", "dicom")}
-
-
-@dataclass(frozen=True)
-class CohortSpec:
-    """What a cohort shall be; the same spec gives the same bytes.
-
-    Attributes
-    ----------
-    n_tulane, n_rochester : int
-        Participants of each site, test participants included.
-    n_test_tulane, n_test_rochester : int
-        Participants whose role is ``test``.
-    scanner_tier, population_tier, positioning_tier : {"none", "mild", "moderate", "severe"}
-        Where Rochester lies on each axis of the shift; Tulane is the source (``none``).
-    seed : int
-        Seed of every random choice; 1-19 are kept for results, 100-199 for tuning.
-    size : {"tiny", "small", "full"}
-        Matrix and spacing.
-    share_women : float
-        Share of women at each site, rounded to whole participants.
-    unlabelled_share_tulane, unlabelled_share_rochester : float
-        Share of the training participants for whom no mask is written. Test scans always have one.
-    second_visit_share : float
-        Share of participants scanned twice: same anatomy, new position and noise.
-    """
-
-    n_tulane: int = 16
-    n_rochester: int = 12
-    n_test_tulane: int = 4
-    n_test_rochester: int = 4
-    scanner_tier: TierName = "moderate"
-    population_tier: TierName = "moderate"
-    positioning_tier: TierName = "moderate"
-    seed: int = 1
-    size: SizeName = "small"
-    share_women: float = 0.5
-    unlabelled_share_tulane: float = 0.0
-    unlabelled_share_rochester: float = 0.0
-    second_visit_share: float = 0.0
-
-    def __post_init__(self) -> None:
-        for site in SITES:
-            if not 0 <= self.count(site, test=True) <= self.count(site):
-                raise UsageError(f"{self.count(site, test=True)} test participants of {self.count(site)} "
-                                 f"at {site}", expected="between none and all",
-                                 action=f"change --n-test-{site}")
-        for name in ("scanner_tier", "population_tier", "positioning_tier"):
-            if getattr(self, name) not in TIER_NAMES:
-                raise UsageError(f"{name} {getattr(self, name)!r}", expected=" or ".join(TIER_NAMES),
-                                 action="choose one of them")
-        if self.size not in SCAN_SIZES:
-            raise UsageError(f"size {self.size!r}", expected=" or ".join(SCAN_SIZES),
-                             action="choose one of them for --size")
-        for name in ("share_women", "unlabelled_share_tulane", "unlabelled_share_rochester",
-                     "second_visit_share"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UsageError(f"{name} {getattr(self, name)}", expected="a share from 0 to 1",
-                                 action="change it")
-
-    def count(self, site: SiteName, *, test: bool = False) -> int:
-        """Return the number of participants of a site, or of its test participants."""
-        if site == "tulane":
-            return self.n_test_tulane if test else self.n_tulane
-        return self.n_test_rochester if test else self.n_rochester
-
-    def tiers(self, site: SiteName) -> SiteTiers:
-        """Return scanner, population and positioning of a site."""
-        if site == "tulane":
-            return load_tiers()
-        return load_tiers(scanner=self.scanner_tier, population=self.population_tier,
-                          positioning=self.positioning_tier)
-
-
-PRESETS: dict[str, CohortSpec] = {
-    "demo": CohortSpec(),
-    "tiny": CohortSpec(n_tulane=4, n_rochester=4, n_test_tulane=1, n_test_rochester=1, size="tiny"),
-}
-"""Named cohorts. Tier ``moderate`` means moderate on all three axes."""
-
-
-@dataclass(frozen=True)
-class PlannedScan:
-    """One scan of the cohort before it is rendered."""
-
-    site: SiteName
-    number: int
-    visit: int
-    sex: Sex
-    role: Literal["train", "test"]
-    labelled: bool
-    form: ImageForm
-
-    @property
-    def participant_id(self) -> str:
-        """``TU0001``, ``RO0001`` and so on."""
-        return f"{_PREFIX[self.site]}{self.number:04d}"
 
 
 @dataclass
@@ -164,41 +70,12 @@ class CohortSummary:
     rows: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
 
-def plan_scans(spec: CohortSpec) -> list[PlannedScan]:
-    """Lay out the cohort: who is a woman, who is in the test set, who has no mask, who comes twice.
-
-    Test participants are taken from women and men in turn, so that both are in each site's test set.
-    """
-    scans = []
-    for index, site in enumerate(SITES):
-        rng = np.random.default_rng([spec.seed, index])
-        count = spec.count(site)
-        women = round(spec.share_women * count)
-        order = rng.permutation(count)
-        sexes: list[Sex] = ["M"] * count
-        for position in order[:women]:
-            sexes[position] = "F"
-        by_sex = [[p for p in rng.permutation(count) if sexes[p] == sex] for sex in ("F", "M")]
-        queue = _in_turn(by_sex[0], by_sex[1])
-        test = set(queue[:spec.count(site, test=True)])
-        training = [p for p in queue if p not in test]
-        share = spec.unlabelled_share_tulane if site == "tulane" else spec.unlabelled_share_rochester
-        unlabelled = set(training[:round(share * len(training))])
-        twice = set(rng.permutation(count)[:round(spec.second_visit_share * count)].tolist())
-        for position in range(count):
-            for visit in (1, 2) if position in twice else (1,):
-                form = _FORMS[site][(position + visit - 1) % len(_FORMS[site])]
-                scans.append(PlannedScan(site, position + 1, visit, sexes[position],
-                                         "test" if position in test else "train",
-                                         position not in unlabelled, form))
-    return scans
-
-
 def write_cohort(spec: CohortSpec, out: Path, *, jobs: int = 1, quiet: bool = False) -> CohortSummary:
     """Render a cohort and write it below ``out``: a folder for each site.
 
     Each site folder holds metadata.csv, a folder for each scan and ``truth/``. The tables are written
-    last, so that a run that was stopped leaves none. A folder that holds exactly this cohort is kept.
+    last, so that a run that was stopped leaves none; the same call goes on where it stopped. A folder that
+    holds exactly this cohort is kept.
 
     Parameters
     ----------
@@ -219,7 +96,7 @@ def write_cohort(spec: CohortSpec, out: Path, *, jobs: int = 1, quiet: bool = Fa
         Another run writes into ``out``.
     """
     plan = plan_scans(spec)
-    content = {"schema": TRUTH_SCHEMA, "spec": asdict(spec), "tiers_sha256": tier_hash()}
+    content = {"schema": TRUTH_SCHEMA, "kit_version": KIT_VERSION, "spec": asdict(spec), "tiers_sha256": tier_hash()}
     metadata = {site: out / site / METADATA_NAME for site in SITES}
     summary = CohortSummary(out, {str(site): path for site, path in metadata.items()}, len(plan),
                             len({scan.participant_id for scan in plan}), tier_hash())
@@ -275,9 +152,14 @@ def _run(spec: CohortSpec, plan: list[PlannedScan], out: Path, workers: int) -> 
 
 
 def _write_scan(spec: CohortSpec, scan: PlannedScan, out: Path) -> dict[str, str]:
+    """Render and write one scan and return its row; the truth, written last, says that a scan is complete."""
+    site_folder = out / scan.site
+    truth_path = site_folder / "truth" / f"{scan.participant_id}_v{scan.visit:02d}.json"
+    if truth_path.exists():
+        row: dict[str, str] = read_json(truth_path, what="a scan's truth", action="remove it")["metadata_row"]
+        return row
     rendered = render_planned(spec, scan)
     scanner = spec.tiers(scan.site).scanner
-    site_folder = out / scan.site
     folder = Path(scan.participant_id) / f"v{scan.visit:02d}"
     (site_folder / folder).mkdir(parents=True, exist_ok=True)
     person = rendered.truth["participant"]
@@ -297,8 +179,7 @@ def _write_scan(spec: CohortSpec, scan: PlannedScan, out: Path) -> dict[str, str
         as_mha = scan.site == "rochester" and scan.number % 3 != 0
         mask = (folder / ("femora.mha" if as_mha else "femora.nii.gz")).as_posix()
         _write_volume(site_folder / mask, rendered.mask, rendered, scan.form)
-    _write_truth(spec, scan, rendered, site_folder / "truth")
-    return {
+    row = {
         "site": scan.site, "participant_id": scan.participant_id, "image": image.as_posix(),
         "visit": str(scan.visit), "mask": mask, "side": "both", "sex": scan.sex,
         "age_years": str(person["age_years"]), "role": scan.role,
@@ -306,6 +187,8 @@ def _write_scan(spec: CohortSpec, scan: PlannedScan, out: Path) -> dict[str, str
         "density_intercept": f"{rendered.density_intercept:.4f}",
         "calibration_phantom": PHANTOM_NAMES[rendered.rods.unit],
     }
+    _write_truth(spec, scan, rendered, truth_path, row)
+    return row
 
 
 def _write_volume(path: Path, array: Any, rendered: RenderedScan, form: ImageForm) -> None:
@@ -318,25 +201,20 @@ def _write_volume(path: Path, array: Any, rendered: RenderedScan, form: ImageFor
     sitk.WriteImage(image, str(path), useCompression=True)
 
 
-def _write_truth(spec: CohortSpec, scan: PlannedScan, rendered: RenderedScan, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{scan.participant_id}_v{scan.visit:02d}"
+def _write_truth(spec: CohortSpec, scan: PlannedScan, rendered: RenderedScan, path: Path,
+                 row: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    regions = path.with_name(f"{path.stem}_regions.nii.gz")
+    _write_volume(regions, rendered.regions, rendered, "nifti")
     tiers = ({axis: "none" for axis in ("scanner", "population", "positioning")} if scan.site == "tulane" else
              {"scanner": spec.scanner_tier, "population": spec.population_tier,
               "positioning": spec.positioning_tier})
-    write_json(folder / f"{stem}.json", {
+    write_json(path, {
         "schema": TRUTH_SCHEMA, "site": scan.site, "participant_id": scan.participant_id,
-        "visit": scan.visit, "seed": spec.seed, "tiers": tiers, "tiers_sha256": tier_hash(),
-        "scanner": asdict(spec.tiers(scan.site).scanner), "slice_thickness_mm": rendered.slice_thickness_mm,
-        "region_map": f"{stem}_regions.nii.gz", **rendered.truth})
-    _write_volume(folder / f"{stem}_regions.nii.gz", rendered.regions, rendered, "nifti")
-
-
-def _in_turn(first: list[int], second: list[int]) -> list[int]:
-    """Return the members of both lists, one of each in turn, then the rest of the longer one."""
-    common = min(len(first), len(second))
-    mixed = [item for pair in zip(first[:common], second[:common], strict=True) for item in pair]
-    return mixed + first[common:] + second[common:]
+        "visit": scan.visit, "years_since_first": scan.years_since_first, "seed": spec.seed, "tiers": tiers,
+        "tiers_sha256": tier_hash(), "scanner": asdict(spec.tiers(scan.site).scanner),
+        "slice_thickness_mm": rendered.slice_thickness_mm, "region_map": regions.name, "metadata_row": row,
+        **rendered.truth})
 
 
 def _table(rows: list[dict[str, str]]) -> str:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from femur_nnunet.command_line import CommandResult, ExitCode, format_table, make_parser, run_command
-from femur_nnunet.errors import FemurError
 from femur_nnunet.files import sha256_of_file
-from femur_nnunet.phantom.cohort_writing import PRESETS, SITES, CohortSpec, write_cohort
+from femur_nnunet.phantom.cohort_plan import PRESETS, SITES, CohortSpec, with_scan_counts
+from femur_nnunet.phantom.cohort_writing import write_cohort
 from femur_nnunet.phantom.preview import write_preview
 from femur_nnunet.phantom.scan_grid import SCAN_SIZES
 from femur_nnunet.phantom.tiers import AXIS_NAMES, TIER_NAMES, tier_hash
 from femur_nnunet.provenance import RunRecord
 
 _COUNTS = ("n_tulane", "n_rochester", "n_test_tulane", "n_test_rochester")
-_SHARES = ("share_women", "unlabelled_share_tulane", "unlabelled_share_rochester", "second_visit_share")
+_SHARES = ("share_women", "unlabelled_share_tulane", "unlabelled_share_rochester")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,10 +36,14 @@ def _parser() -> argparse.ArgumentParser:
     cohort = parser.add_argument_group("cohort")
     cohort.add_argument("--preset", choices=sorted(PRESETS), default="demo",
                         help="named cohort that the other options change (default: demo)")
+    cohort.add_argument("--n", type=int, nargs=2, metavar=("TULANE", "ROCHESTER"),
+                        help="scans of each site, second visits included; the preset's make-up is kept")
     for name in _COUNTS:
         cohort.add_argument(_option(name), type=int, metavar="N", help=_COUNT_HELP[name])
     for name in _SHARES:
         cohort.add_argument(_option(name), type=float, metavar="X", help=f"{_SHARE_HELP[name]}, 0 to 1")
+    cohort.add_argument("--second-visit-share", type=float, metavar="X",
+                        help="share of participants scanned twice, 0 to 1")
     cohort.add_argument("--size", choices=sorted(SCAN_SIZES), help="matrix and spacing of the scans")
     shift = parser.add_argument_group("shift of Rochester against Tulane")
     shift.add_argument("--tier", choices=TIER_NAMES, help="tier on all three axes (default: moderate)")
@@ -55,8 +59,7 @@ _COUNT_HELP = {"n_tulane": "participants of Tulane", "n_rochester": "participant
                "n_test_rochester": "test participants among those of Rochester"}
 _SHARE_HELP = {"share_women": "share of women",
                "unlabelled_share_tulane": "share of Tulane's training participants without a mask",
-               "unlabelled_share_rochester": "share of Rochester's training participants without a mask",
-               "second_visit_share": "share of participants scanned twice"}
+               "unlabelled_share_rochester": "share of Rochester's training participants without a mask"}
 
 
 def _option(name: str) -> str:
@@ -72,19 +75,17 @@ def _spec(arguments: argparse.Namespace) -> CohortSpec:
         tier = getattr(arguments, f"{axis}_tier") or arguments.tier
         if tier is not None:
             changes[f"{axis}_tier"] = tier
-    return replace(PRESETS[arguments.preset], **changes)
+    base = PRESETS[arguments.preset]
+    if arguments.n is not None:
+        base = with_scan_counts(base, *arguments.n)
+    spec = replace(base, **changes)
+    if arguments.second_visit_share is None:
+        return spec
+    return replace(spec, **{f"second_visits_{site}": round(arguments.second_visit_share * spec.count(site))
+                            for site in SITES})
 
 
 def _body(arguments: argparse.Namespace) -> CommandResult:
-    try:
-        return _write(arguments)
-    except OSError as error:
-        raise FemurError(f"a failure to write ({error.strerror or type(error).__name__})",
-                         expected="places for --out and --preview that can be written, with room on their disk",
-                         action="mend it and run the same command again") from None
-
-
-def _write(arguments: argparse.Namespace) -> CommandResult:
     spec = _spec(arguments)
     record = RunRecord("femur_phantom", vars(arguments), seed=arguments.seed)
     summary = write_cohort(spec, arguments.out, jobs=arguments.jobs, quiet=arguments.quiet)

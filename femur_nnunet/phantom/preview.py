@@ -9,7 +9,8 @@ import numpy as np
 
 from femur_nnunet.files import atomic_path
 from femur_nnunet.phantom.anatomy import SideName
-from femur_nnunet.phantom.cohort_writing import SITES, CohortSpec, plan_scans, render_planned
+from femur_nnunet.phantom.cohort_plan import SITES, CohortSpec, plan_scans
+from femur_nnunet.phantom.cohort_writing import render_planned
 from femur_nnunet.phantom.render import RenderedScan
 from femur_nnunet.phantom.tissue import Tissue
 

@@ -12,14 +12,9 @@ import SimpleITK as sitk
 
 from femur_nnunet.errors import UsageError
 from femur_nnunet.files import sha256_of_file
-from femur_nnunet.phantom.cohort_writing import (
-    METADATA_COLUMNS,
-    PRESETS,
-    CohortSpec,
-    plan_scans,
-    render_planned,
-    write_cohort,
-)
+from femur_nnunet.phantom.cohort_plan import PRESETS, CohortSpec, PlannedScan, plan_scans
+from femur_nnunet.phantom.cohort_writing import METADATA_COLUMNS, render_planned, write_cohort
+from femur_nnunet.phantom.render import RenderedScan
 from femur_nnunet.phantom.tiers import tier_hash
 
 SPEC = CohortSpec(n_tulane=3, n_rochester=2, n_test_tulane=1, n_test_rochester=1, size="tiny", seed=100)
@@ -126,35 +121,35 @@ def test_a_run_that_was_stopped_leaves_no_tables_and_blocks_other_cohorts(
         write_cohort(replace(SPEC, seed=101), tmp_path, quiet=True)
 
 
-def test_the_demo_cohort_has_the_promised_shape() -> None:
-    plan = plan_scans(PRESETS["demo"])
-    counts = Counter((scan.site, scan.role, scan.sex) for scan in plan)
-    expected = {("tulane", "train"): 6, ("tulane", "test"): 2, ("rochester", "train"): 4,
-                ("rochester", "test"): 2}
-    assert counts == {(*key, sex): count for key, count in expected.items() for sex in ("F", "M")}
-
-
-def test_unlabelled_shares_and_second_visits_are_counted_in_whole_participants() -> None:
-    spec = CohortSpec(n_tulane=10, n_rochester=10, n_test_tulane=2, n_test_rochester=2, share_women=0.3,
-                      unlabelled_share_rochester=0.5, second_visit_share=0.4, seed=100)
-    plan = plan_scans(spec)
-    rochester = [scan for scan in plan if scan.site == "rochester"]
-    assert len(rochester) == 14
-    assert len({scan.number for scan in rochester if not scan.labelled}) == 4
-    assert all(scan.labelled for scan in rochester if scan.role == "test")
-    assert all(scan.labelled for scan in plan if scan.site == "tulane")
-    assert len({scan.number for scan in rochester if scan.sex == "F"}) == 3
-
-
 def test_a_second_visit_shows_the_same_bones_in_another_position() -> None:
-    spec = replace(SPEC, second_visit_share=1.0)
+    spec = replace(SPEC, second_visits_tulane=3, second_visits_rochester=2)
     first, second = (render_planned(spec, scan) for scan in plan_scans(spec)[:2])
     assert first.truth["anatomy"] == second.truth["anatomy"]
     assert first.truth["pose"] != second.truth["pose"]
 
 
-@pytest.mark.parametrize("change", [{"n_test_tulane": 9}, {"scanner_tier": "extreme"}, {"size": "huge"},
-                                    {"share_women": 1.5}])
-def test_impossible_cohorts_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(UsageError):
-        replace(SPEC, **change)
+def test_a_stopped_run_goes_on_without_rendering_again_what_is_complete(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cohort: Path) -> None:
+    from femur_nnunet.phantom import cohort_writing
+
+    rendered: list[str] = []
+
+    def stop_at_third(spec: CohortSpec, scan: PlannedScan) -> RenderedScan:
+        if len(rendered) == 2:
+            raise KeyboardInterrupt
+        rendered.append(scan.participant_id)
+        return render_planned(spec, scan)
+
+    monkeypatch.setattr(cohort_writing, "render_planned", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        write_cohort(SPEC, tmp_path, quiet=True)
+    after: list[str] = []
+
+    def note(spec: CohortSpec, scan: PlannedScan) -> RenderedScan:
+        after.append(scan.participant_id)
+        return render_planned(spec, scan)
+
+    monkeypatch.setattr(cohort_writing, "render_planned", note)
+    write_cohort(SPEC, tmp_path, quiet=True)
+    assert after == [scan.participant_id for scan in plan_scans(SPEC)[2:]]
+    assert _hashes(tmp_path) == _hashes(cohort)

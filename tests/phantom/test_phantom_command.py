@@ -44,4 +44,4 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest
     (tmp_path / "file").touch()
     assert main(["--out", str(tmp_path / "file" / "c"), *SMALL]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("femur_phantom: error: found a failure to write (")
+    assert line.startswith("femur_phantom: error: found a failure of reading or writing (")
