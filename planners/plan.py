@@ -17,6 +17,7 @@ from femur_nnunet.loading.preprocessed_data import (
 )
 from femur_nnunet.loading.training_cases import unlabelled_cases
 from femur_nnunet.nnunet_folders import find_dataset, require_folder
+from femur_nnunet.plan_changes import with_changes
 from femur_nnunet.planners.femur_planner import FemurPlanner
 from femur_nnunet.planners.fingerprint import FemurFingerprintExtractor
 from femur_nnunet.planners.plan_options import CONFIGURATION, PlanOptions
@@ -43,7 +44,8 @@ def make_plan(options: PlanOptions) -> dict[str, Any]:
     require_folder("nnUNet_results")
     preprocessed = require_folder("nnUNet_preprocessed") / raw.name
     records = read_scans_table(raw / SCANS_TABLE_NAME)
-    settings = settings_for(options.preset, options.architecture, epochs=options.epochs, seed=options.seed)
+    settings = with_changes(settings_for(options.preset, options.architecture, epochs=options.epochs,
+                                         seed=options.seed), options.changes)
     record = RunRecord("femur_plan", vars(options), seed=settings.schedule.seed)
     with hold_folder(preprocessed):
         extractor = FemurFingerprintExtractor(options.dataset_id, num_processes=options.jobs)

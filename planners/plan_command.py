@@ -30,6 +30,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--spacing", type=_spacing, metavar="Z,Y,X", help="spacing in mm in place of the preset's")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs in place of the preset's")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of training, written into the plan (default: 1)")
+    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="BLOCK.KEY=VALUE",
+                        help="change one setting of the plan, as in adaptation.mmd_weight=0.3; may be repeated")
+    parser.add_argument("--name", type=_name, default="", help="added to the plan's name, so that plans that differ by "
+                        "--set stand side by side on the same data")
     parser.add_argument("--no-preprocess", action="store_true", help="write the plan alone")
     return parser
 
@@ -44,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
     from femur_nnunet.planners.plan import make_plan
 
     options = PlanOptions(arguments.dataset_id, arguments.architecture, arguments.preset, arguments.spacing,
-                          arguments.epochs, arguments.seed,
+                          arguments.epochs, arguments.seed, tuple(arguments.changes), arguments.name,
                           arguments.jobs or min(worker_count(0), _MOST_WORKERS),
                           not arguments.no_preprocess, arguments.quiet or arguments.json)
     # nnU-Net prints as it goes; standard output belongs to the result.
@@ -69,6 +73,12 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"needs a whole number above 0; got {text!r}")
     return int(text)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9]*", text):
+        raise argparse.ArgumentTypeError(f"needs letters and digits alone; got {text!r}")
+    return text
 
 
 def _spacing(text: str) -> tuple[float, ...]:

@@ -19,15 +19,18 @@ class PlanOptions:
     spacing_mm_zyx: tuple[float, ...] | None = None
     epochs: int | None = None
     seed: int | None = None
+    changes: tuple[str, ...] = ()
+    name: str = ""
     jobs: int = 1
     preprocess: bool = True
     quiet: bool = False
 
     @property
     def plans_name(self) -> str:
-        """Name of the plan: FemurPlans, with the architecture and preset where they are not the default."""
+        """Name of the plan: FemurPlans, with architecture, preset and own name where they are not the default."""
         stem = {"transunet": "FemurPlans", "unet": "FemurUNetPlans"}[self.architecture]
-        return stem if self.preset == DEFAULT_PRESET else f"{stem}_{self.preset}"
+        parts = [stem, "" if self.preset == DEFAULT_PRESET else self.preset, self.name]
+        return "_".join(part for part in parts if part)
 
     @property
     def data_identifier(self) -> str:

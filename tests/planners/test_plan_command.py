@@ -121,3 +121,25 @@ def test_an_unknown_dataset_is_a_usage_error(monkeypatch, tmp_path):
         monkeypatch.setenv(name, str(tmp_path))
     with pytest.raises(UsageError, match="none for dataset 7"):
         make_plan(PlanOptions(7))
+
+
+def test_changed_settings_stand_in_a_plan_of_their_own_name_on_the_same_data(planned_toy_root, tmp_path, monkeypatch):
+    shutil.copytree(planned_toy_root / "nnUNet_raw", tmp_path / "nnUNet_raw")
+    shutil.copytree(planned_toy_root / "nnUNet_preprocessed", tmp_path / "nnUNet_preprocessed")
+    for name, value in nnunet_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    assert main(["-d", "501", "--preset", "cpu", "--name", "plain", "--set", "augmentation.nnunet_intensity=false",
+                 "--jobs", "1", "--quiet"]) == 0
+    folder = tmp_path / "nnUNet_preprocessed" / DATASET
+    changed, before = (json.loads((folder / f"{name}.json").read_text())["configurations"]["3d_fullres"]
+                       for name in ("FemurPlans_cpu_plain", "FemurPlans_cpu"))
+    assert changed["femur_nnunet"]["augmentation"]["nnunet_intensity"] is False
+    assert before["femur_nnunet"]["augmentation"]["nnunet_intensity"] is True
+    assert changed["data_identifier"] == before["data_identifier"]
+
+
+def test_an_unknown_setting_ends_with_exit_code_two(planned_toy_root, monkeypatch, capsys):
+    for name, value in nnunet_environment(planned_toy_root).items():
+        monkeypatch.setenv(name, value)
+    assert main(["-d", "501", "--preset", "cpu", "--set", "adaptation.weight=1", "--quiet"]) == 2
+    assert "adaptation.mmd_weight" in capsys.readouterr().err
