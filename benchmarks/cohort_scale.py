@@ -126,7 +126,7 @@ def main() -> None:
         finally:
             if options.keep is None:
                 shutil.rmtree(folder.parent)
-        publish("cohort_scale.csv", rows, options.out)
+        publish("cohort_scale.csv", rows, options.out, threads="default")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,35 @@
-"""Parameters of one synthetic participant and the distributions they are drawn from.
+"""Parameters of one synthetic participant and how they are drawn.
 
-Where a figure says "label maps", it was measured on the 22 pairs of hips in the label maps of
-MICCAI2022-155/AuToSeg (MIT licence): a sphere fitted to each femoral head, a line through the centroids
-of the shaft's sections, the narrowest section of the neck, and distances between femur and hip bone. On
-44 hips: head radius 22.5 mm (SD 2.3, and two humps, near 20.6 and 24.5), distance of head centres
-173 mm (SD 10), joint gap between voxel centres 3.9 mm (SD 0.4), less a voxel: about 3.3 mm. On the 6
-femora with enough shaft: neck-shaft angle 122 degrees (SD 4), anteversion 7 degrees (SD 8, legs turned
-as they lay), offset 49 mm (SD 4; these six are large), narrowest neck 16 x 19.5 mm half axes (by second
-moments), greater trochanter 5 mm above the head centre (SD 2), its lateral edge 72 mm from it (SD 7).
-The maps carry no sex: the two humps are taken as women and men. Spreads that six femora cannot give are
-textbook values. Densities follow the ranges usual in QCT of the hip, not these maps, which hold none.
+The distributions of femora and hips stand in ``anatomy_v1.json`` with the origin of each: most were measured
+on the 22 pairs of hips in the label maps of MICCAI2022-155/AuToSeg (MIT licence), see docs/hip_anatomy.md.
+Densities follow the ranges usual in QCT of the hip, not these maps, which hold none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from femur_nnunet.phantom.anatomy_file import AnatomyFile, load_anatomy
+from femur_nnunet.phantom.findings import (
+    NO_FINDINGS,
+    OSTEOPOROSIS_CORTEX_FACTOR,
+    OSTEOPOROSIS_TRABECULAR_FACTOR,
+    WORN_GAP_FACTOR,
+    Findings,
+    draw_findings,
+)
 from femur_nnunet.phantom.tiers import PopulationTier
+
+if TYPE_CHECKING:
+    from femur_nnunet.phantom.bone_geometry import BoneGeometry
 
 Sex = Literal["F", "M"]
 SideName = Literal["left", "right"]
 SIDES: tuple[SideName, SideName] = ("left", "right")
+_NOT_SCALED = ("joint_gap_mm", "bow_radius_mm")
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class BodyAnatomy:
     fat_infiltration: float
     bladder_radius_mm: float
     rectal_gas: bool
+    # Factor on the thickness of every muscle; the old and the ill have less.
+    muscle_mass: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,9 +96,13 @@ class Participant:
     bone: BoneTissue
     body: BodyAnatomy
     texture_seed: int
+    findings: Findings = NO_FINDINGS
+    # Bones of a label map instead of the analytic ones; their landmarks stand in ``femora``.
+    bones_from_map: BoneGeometry | None = None
 
 
-def draw_participant(sex: Sex, population: PopulationTier, rng: np.random.Generator) -> Participant:
+def draw_participant(sex: Sex, population: PopulationTier, rng: np.random.Generator, *,
+                     years_later: float = 0.0) -> Participant:
     """Draw one participant.
 
     Parameters
@@ -101,58 +113,80 @@ def draw_participant(sex: Sex, population: PopulationTier, rng: np.random.Genera
         Where the site's population differs from the source's.
     rng : numpy.random.Generator
         Source of every random number; the same state gives the same person.
+    years_later : float
+        Years since that person was first seen: the same bones with less in them, as age takes it.
     """
     woman = sex == "F"
     age = int(np.clip(round(rng.normal(population.age_mean_years, population.age_sd_years)), 30, 88))
     stature = float(rng.normal(0.0, 1.0))
-    # The two humps of the label maps' radii; stature carries 60 % of the variance of every length.
-    radius = (21.0 if woman else 24.3) + (1.1 if woman else 1.2) * _mixed(stature, rng)
-    scale = radius / 22.5 * population.bone_size_factor
-    femur = FemurAnatomy(
-        head_radius_mm=22.5 * scale,
-        neck_shaft_angle_deg=float(np.clip(rng.normal(124.5, 4.0), 115, 136)),
-        anteversion_deg=float(np.clip(rng.normal(11.0, 7.0), -6, 28)),
-        offset_mm=44.0 * scale + float(rng.normal(0.0, 2.5)),
-        neck_half_minor_mm=14.0 * scale * float(rng.normal(1.0, 0.035)),
-        neck_half_major_mm=16.8 * scale * float(rng.normal(1.0, 0.035)),
-        shaft_radius_mm=14.9 * scale * float(rng.normal(1.0, 0.04)),
-        bow_radius_mm=float(rng.uniform(800.0, 1300.0)),
-        trochanter_height_mm=float(np.clip(rng.normal(3.0, 2.5), -3, 9)),
-        trochanter_width_mm=22.0 * scale * float(rng.normal(1.0, 0.04)),
-        lesser_trochanter_mm=9.0 * scale * float(rng.normal(1.0, 0.08)),
-        joint_gap_mm=float(np.clip(rng.normal(3.4, 0.4), 2.5, 4.6)),
-    )
-    return Participant(
-        sex=sex, age_years=age,
-        head_distance_mm=(174.0 if woman else 173.0) * (0.55 + 0.45 * scale) + float(rng.normal(0.0, 5.0)),
-        pelvic_tilt_deg=float(rng.normal(0.0, 5.0)),
-        femora={"left": femur, "right": _other_side(femur, rng)},
-        bone=_draw_bone(woman, age, population, rng),
+    drawn, femora = _draw_femora(sex, stature, population.bone_size_factor, rng)
+    person = Participant(
+        sex=sex, age_years=int(age + years_later), head_distance_mm=drawn["head_distance_mm"],
+        pelvic_tilt_deg=float(rng.normal(0.0, 5.0)), femora=femora,
+        bone=_draw_bone(woman, age + years_later, population, rng),
         body=_draw_body(woman, stature, population, rng),
         texture_seed=int(rng.integers(2 ** 31)),
     )
+    return with_findings(person, draw_findings(age, population.finding_shares, person.texture_seed))
+
+
+def with_findings(person: Participant, findings: Findings) -> Participant:
+    """Return a person who has these findings: osteoporosis lowers bone, a worn joint is narrow."""
+    bone, femora = person.bone, dict(person.femora)
+    if findings.osteoporosis:
+        less, thin = OSTEOPOROSIS_TRABECULAR_FACTOR, OSTEOPOROSIS_CORTEX_FACTOR
+        bone = replace(bone, head_trabecular_mg_cc=less * bone.head_trabecular_mg_cc,
+                       neck_trabecular_mg_cc=less * bone.neck_trabecular_mg_cc,
+                       trochanteric_trabecular_mg_cc=less * bone.trochanteric_trabecular_mg_cc,
+                       cortex_neck_mm=thin * bone.cortex_neck_mm, cortex_shaft_mm=thin * bone.cortex_shaft_mm,
+                       cortex_trochanteric_mm=thin * bone.cortex_trochanteric_mm)
+    if findings.osteoarthritis is not None:
+        femur = femora[findings.osteoarthritis]
+        femora[findings.osteoarthritis] = replace(femur, joint_gap_mm=WORN_GAP_FACTOR * femur.joint_gap_mm)
+    return replace(person, bone=bone, femora=femora, findings=findings)
+
+
+def _draw_femora(sex: Sex, stature: float, size_factor: float,
+                 rng: np.random.Generator) -> tuple[dict[str, float], dict[SideName, FemurAnatomy]]:
+    """Draw every quantity of the anatomy file for a person, then each side's departure from it."""
+    source = load_anatomy()
+    quantities = source.quantities
+    mean, within = source.head_radius_by_sex[sex]
+    limits = quantities["head_radius_mm"]
+    # Stature carries 60 % of the variance of the head's size within a sex.
+    radius = float(np.clip(mean + within * _mixed(stature, rng), limits.low, limits.high))
+    size, angle = source.size_of(radius), float(rng.normal(0.0, 1.0))
+    drawn = {"head_radius_mm": radius}
+    for name, quantity in quantities.items():
+        if name == "neck_shaft_angle_deg":
+            drawn[name] = quantity.value(0.0, 0.0, angle)
+        elif name != "head_radius_mm":
+            drawn[name] = quantity.value(size, angle, float(rng.normal(0.0, 1.0)))
+    sign = 0.5 if sex == "F" else -0.5
+    for name in ("neck_shaft_angle_deg", "anteversion_deg"):
+        drawn[name] += sign * source.sex[f"{name}_women_less_men"]
+    half = {name: 0.5 * float(rng.normal(0.0, 1.0)) * quantity.side_sd for name, quantity in quantities.items()}
+    sides = {"left": 1.0, "right": -1.0}
+    femora = {side: _femur({name: drawn[name] + sides[side] * half[name] for name in drawn}, source, size_factor)
+              for side in SIDES}
+    drawn["head_distance_mm"] *= size_factor
+    return drawn, femora
+
+
+def _femur(values: dict[str, float], source: AnatomyFile, size_factor: float) -> FemurAnatomy:
+    """Make a femur of drawn values; lengths but the joint gap grow with the population's size."""
+    own = {name: values[name] for name in FemurAnatomy.__dataclass_fields__}
+    grown = {name: value * (size_factor if name.endswith("_mm") and name not in _NOT_SCALED else 1.0)
+             for name, value in own.items()}
+    gap = source.quantities["joint_gap_mm"]
+    return FemurAnatomy(**{**grown, "joint_gap_mm": float(np.clip(grown["joint_gap_mm"], gap.low, gap.high))})
 
 
 def _mixed(shared: float, rng: np.random.Generator) -> float:
     return float(np.sqrt(0.6) * shared + np.sqrt(0.4) * rng.normal())
 
 
-def _other_side(femur: FemurAnatomy, rng: np.random.Generator) -> FemurAnatomy:
-    """Return the other side's femur; on the label maps head radii of one person differ by about 0.3 mm."""
-    return replace(
-        femur,
-        head_radius_mm=femur.head_radius_mm + float(rng.normal(0.0, 0.25)),
-        neck_shaft_angle_deg=femur.neck_shaft_angle_deg + float(rng.normal(0.0, 1.5)),
-        anteversion_deg=femur.anteversion_deg + float(rng.normal(0.0, 3.0)),
-        offset_mm=femur.offset_mm + float(rng.normal(0.0, 1.2)),
-        neck_half_minor_mm=femur.neck_half_minor_mm * float(rng.normal(1.0, 0.015)),
-        neck_half_major_mm=femur.neck_half_major_mm * float(rng.normal(1.0, 0.015)),
-        trochanter_height_mm=femur.trochanter_height_mm + float(rng.normal(0.0, 1.0)),
-        joint_gap_mm=max(femur.joint_gap_mm + float(rng.normal(0.0, 0.2)), 2.4),
-    )
-
-
-def _draw_bone(woman: bool, age: int, population: PopulationTier, rng: np.random.Generator) -> BoneTissue:
+def _draw_bone(woman: bool, age: float, population: PopulationTier, rng: np.random.Generator) -> BoneTissue:
     """Draw densities and cortex.
 
     Trabecular bone is lost from the twenties on, by about 1.1 (women) and 0.8 (men) mg/cc a year at the
@@ -169,13 +203,13 @@ def _draw_bone(woman: bool, age: int, population: PopulationTier, rng: np.random
     return BoneTissue(
         cortical_mg_cc=float(rng.normal(985.0, 30.0)) * population.cortical_density_factor,
         head_trabecular_mg_cc=255.0 * trabecular * own["head"],
-        neck_trabecular_mg_cc=165.0 * trabecular * own["neck"],
-        trochanteric_trabecular_mg_cc=115.0 * trabecular * own["trochanter"],
+        neck_trabecular_mg_cc=150.0 * trabecular * own["neck"],
+        trochanteric_trabecular_mg_cc=142.0 * trabecular * own["trochanter"],
         marrow_mg_cc=float(rng.normal(-48.0, 6.0)),
         texture_share=float(rng.uniform(0.12, 0.2)),
         cortex_head_mm=0.9 * thinning,
         cortex_neck_mm=1.7 * thinning,
-        cortex_trochanteric_mm=1.5 * thinning,
+        cortex_trochanteric_mm=3.7 * thinning,
         cortex_shaft_mm=5.6 * thinning,
     )
 
@@ -192,4 +226,5 @@ def _draw_body(woman: bool, stature: float, population: PopulationTier,
         fat_hu=float(rng.normal(-106.0, 3.0)), muscle_hu=float(rng.normal(52.0, 4.0)),
         fat_infiltration=float(np.clip(rng.normal(0.5, 0.2), 0.1, 1.0)),
         bladder_radius_mm=float(rng.uniform(22.0, 42.0)), rectal_gas=bool(rng.random() < 0.6),
+        muscle_mass=(0.96 if woman else 1.04) * (1.0 + 0.02 * stature),
     )

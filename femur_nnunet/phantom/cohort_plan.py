@@ -10,6 +10,7 @@ import numpy as np
 from femur_nnunet.errors import UsageError
 from femur_nnunet.phantom.anatomy import Sex
 from femur_nnunet.phantom.calibration import DensityUnit
+from femur_nnunet.phantom.cohort_maps import with_maps
 from femur_nnunet.phantom.scan_grid import SCAN_SIZES, SizeName
 from femur_nnunet.phantom.tiers import TIER_NAMES, SiteTiers, TierName, load_tiers
 
@@ -48,6 +49,12 @@ class CohortSpec:
         Share of the training participants for whom no mask is written. Test scans always have one.
     second_visits_tulane, second_visits_rochester : int
         Participants scanned twice: same anatomy, one to three years older, new position and noise.
+    label_maps : str or None
+        Folder of label maps of real hips whose bones are rendered instead of the analytic ones.
+    label_map_subjects : str or None
+        Comma-separated names of the maps to be used; all where None.
+    label_map_numbers : str
+        Label numbers that differ from the usual ones, as ``right_femur=1,left_femur=2``.
     """
 
     n_tulane: int = 16
@@ -64,6 +71,9 @@ class CohortSpec:
     unlabelled_share_rochester: float = 0.0
     second_visits_tulane: int = 0
     second_visits_rochester: int = 0
+    label_maps: str | None = None
+    label_map_subjects: str | None = None
+    label_map_numbers: str = ""
 
     def __post_init__(self) -> None:
         for site in SITES:
@@ -149,6 +159,7 @@ class PlannedScan:
     role: Literal["train", "test"]
     labelled: bool
     form: ImageForm
+    label_map: str | None = None
 
     @property
     def participant_id(self) -> str:
@@ -184,7 +195,7 @@ def plan_scans(spec: CohortSpec) -> list[PlannedScan]:
                 scans.append(PlannedScan(
                     site, position + 1, visit, float(years[position]) if visit == 2 else 0.0, sexes[position],
                     "test" if position in test else "train", position not in unlabelled, form))
-    return scans
+    return with_maps(spec, scans)
 
 
 def _in_turn(first: list[int], second: list[int]) -> list[int]:

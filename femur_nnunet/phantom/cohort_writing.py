@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,9 @@ from femur_nnunet.command_line import progress, worker_count
 from femur_nnunet.errors import UsageError
 from femur_nnunet.files import hold_folder, read_json, write_json, write_text
 from femur_nnunet.phantom.anatomy import draw_participant
+from femur_nnunet.phantom.anatomy_file import anatomy_hash, load_anatomy
 from femur_nnunet.phantom.calibration import PHANTOM_NAMES
+from femur_nnunet.phantom.cohort_maps import described, planned_map
 from femur_nnunet.phantom.cohort_plan import (
     KIT_VERSION,
     SITE_UNITS,
@@ -28,6 +31,7 @@ from femur_nnunet.phantom.cohort_plan import (
     plan_scans,
 )
 from femur_nnunet.phantom.dicom_writing import SeriesIdentity, write_dicom_series
+from femur_nnunet.phantom.mapped_bones import with_bones_of
 from femur_nnunet.phantom.pose import draw_pose
 from femur_nnunet.phantom.render import RenderedScan, render_scan
 from femur_nnunet.phantom.scan_grid import SCAN_SIZES
@@ -37,6 +41,9 @@ from femur_nnunet.phantom.truth import TRUTH_SCHEMA
 METADATA_NAME = "metadata.csv"
 COHORT_FILE_NAME = "cohort.json"
 _STARTED_FILE_NAME = ".cohort_started.json"
+_MAP_CACHE_NAME = ".prepared_label_maps"
+# Visits are numbered from 1, so that this stream of random numbers is a participant's own.
+_WARP_STREAM = 0
 METADATA_COLUMNS = ("site", "participant_id", "image", "visit", "mask", "side", "sex", "age_years", "role",
                     "density_unit", "density_slope", "density_intercept", "calibration_phantom")
 
@@ -96,7 +103,11 @@ def write_cohort(spec: CohortSpec, out: Path, *, jobs: int = 1, quiet: bool = Fa
         Another run writes into ``out``.
     """
     plan = plan_scans(spec)
-    content = {"schema": TRUTH_SCHEMA, "kit_version": KIT_VERSION, "spec": asdict(spec), "tiers_sha256": tier_hash()}
+    content: dict[str, Any] = {"schema": TRUTH_SCHEMA, "kit_version": KIT_VERSION, "spec": asdict(spec),
+                               "tiers_sha256": tier_hash(), "anatomy_sha256": anatomy_hash()}
+    # The folder's place is this machine's affair; what lies in it is the cohort's.
+    content["spec"].pop("label_maps")
+    content["label_maps"] = described(spec, plan) if spec.label_maps is not None else None
     metadata = {site: out / site / METADATA_NAME for site in SITES}
     summary = CohortSummary(out, {str(site): path for site, path in metadata.items()}, len(plan),
                             len({scan.participant_id for scan in plan}), tier_hash())
@@ -118,15 +129,29 @@ def write_cohort(spec: CohortSpec, out: Path, *, jobs: int = 1, quiet: bool = Fa
             write_text(metadata[site], _table(rows))
         write_json(out / COHORT_FILE_NAME, content)
         (out / _STARTED_FILE_NAME).unlink()
+        shutil.rmtree(out / _MAP_CACHE_NAME, ignore_errors=True)
     return summary
 
 
-def render_planned(spec: CohortSpec, scan: PlannedScan) -> RenderedScan:
-    """Render one scan of a cohort in memory, exactly as :func:`write_cohort` writes it."""
+def render_planned(spec: CohortSpec, scan: PlannedScan, *, map_cache: Path | None = None) -> RenderedScan:
+    """Render one scan of a cohort in memory, exactly as :func:`write_cohort` writes it.
+
+    Parameters
+    ----------
+    spec, scan
+        The cohort and one of its scans.
+    map_cache : Path, optional
+        Folder in which prepared label maps are kept for other processes.
+    """
     tiers = spec.tiers(scan.site)
     site_index = SITES.index(scan.site)
     participant = draw_participant(scan.sex, tiers.population,
-                                   np.random.default_rng([spec.seed, site_index, scan.number]))
+                                   np.random.default_rng([spec.seed, site_index, scan.number]),
+                                   years_later=scan.years_since_first)
+    if scan.label_map is not None:
+        participant = with_bones_of(participant, planned_map(spec, scan.label_map, map_cache), load_anatomy(),
+                                    np.random.default_rng([spec.seed, site_index, scan.number, _WARP_STREAM]),
+                                    bone_size_factor=tiers.population.bone_size_factor)
     scan_rng = np.random.default_rng([spec.seed, site_index, scan.number, scan.visit])
     pose = draw_pose(tiers.positioning, scan_rng)
     return render_scan(participant, pose, tiers.scanner, unit=SITE_UNITS[scan.site],
@@ -158,7 +183,7 @@ def _write_scan(spec: CohortSpec, scan: PlannedScan, out: Path) -> dict[str, str
     if truth_path.exists():
         row: dict[str, str] = read_json(truth_path, what="a scan's truth", action="remove it")["metadata_row"]
         return row
-    rendered = render_planned(spec, scan)
+    rendered = render_planned(spec, scan, map_cache=out / _MAP_CACHE_NAME)
     scanner = spec.tiers(scan.site).scanner
     folder = Path(scan.participant_id) / f"v{scan.visit:02d}"
     (site_folder / folder).mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from femur_nnunet.phantom.tiers import ScannerTier
 from femur_nnunet.volume_io.volume import Grid
 
 STUDY_DATE, STUDY_TIME = "20200115", "101500"
+SCAN_DIAMETER_MM, ROTATION_TIME_MS = 500.0, 700
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,20 @@ _STORED_FORMS = {
     "SIEMENS": StoredForm(signed=False, rescale_intercept=-1024, declares_padding=False),
     "TOSHIBA": StoredForm(signed=True, rescale_intercept=0, declares_padding=True),
 }
+
+
+_FILTERS = {"GE MEDICAL SYSTEMS": "BODY FILTER", "SIEMENS": "0", "TOSHIBA": "LARGE"}
+_IMAGE_TYPES = {"GE MEDICAL SYSTEMS": ("ORIGINAL", "PRIMARY", "AXIAL"),
+                "SIEMENS": ("ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"),
+                "TOSHIBA": ("ORIGINAL", "PRIMARY", "AXIAL")}
+
+
+def tube_current_time_mas(scanner: ScannerTier) -> float:
+    """Return the exposure that fits the scanner's noise: variance falls as 1 / mAs and as the beam hardens.
+
+    16 HU at 120 kVp belong to 100 mAs; the output of a tube grows with about the 2.5th power of kVp.
+    """
+    return float(100.0 * (16.0 / scanner.noise_hu) ** 2 * (120.0 / scanner.kvp) ** 2.5)
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,7 @@ def _slice_dataset(plane: NDArray[np.int16], index: int, number: int, grid: Grid
     dataset = _empty_dataset(sop_uid)
     position = grid.world_mm_lps((0, 0, index))
     dataset.SpecificCharacterSet = "ISO_IR 100"
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    dataset.ImageType = list(_IMAGE_TYPES[scanner.manufacturer])
     dataset.SOPClassUID = CTImageStorage
     dataset.SOPInstanceUID = sop_uid
     dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = STUDY_DATE
@@ -112,7 +127,21 @@ def _slice_dataset(plane: NDArray[np.int16], index: int, number: int, grid: Grid
     dataset.BodyPartExamined = "HIP"
     dataset.SliceThickness = _decimal(thickness_mm)
     dataset.KVP = _decimal(scanner.kvp)
-    dataset.ReconstructionDiameter = _decimal(max(grid.size_ijk[:2]) * grid.spacing_mm_ijk[0])
+    dataset.DataCollectionDiameter = _decimal(SCAN_DIAMETER_MM)
+    dataset.DistanceSourceToDetector, dataset.DistanceSourceToPatient = "949.1", "541"
+    dataset.RotationDirection = "CW"
+    exposure = tube_current_time_mas(scanner)
+    dataset.ExposureTime = str(ROTATION_TIME_MS)
+    dataset.XRayTubeCurrent = str(round(exposure * 1000.0 / ROTATION_TIME_MS))
+    dataset.Exposure = str(round(exposure))
+    dataset.FilterType = _FILTERS[scanner.manufacturer]
+    dataset.FocalSpots = "1.2"
+    dataset.SoftwareVersions = "synthetic"
+    dataset.StationName = "SYNTHETIC"
+    dataset.InstitutionName = "SYNTHETIC"
+    dataset.ProtocolName = "QCT HIP"
+    dataset.ReconstructionDiameter = _decimal(max(grid.size_ijk[:2]) * grid.spacing_mm_ijk[0]
+                                              * scanner.field_of_view_factor)
     dataset.GantryDetectorTilt = "0"
     dataset.TableHeight = "0"
     dataset.ConvolutionKernel = scanner.kernel

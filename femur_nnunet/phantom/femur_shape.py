@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from femur_nnunet.phantom.anatomy import BoneTissue, FemurAnatomy
+from femur_nnunet.phantom.anatomy import FemurAnatomy
 from femur_nnunet.phantom.shapes import (
     Coordinates,
     FloatArray,
@@ -27,9 +27,11 @@ from femur_nnunet.phantom.shapes import (
 from femur_nnunet.regions import REGION_MAP_LABELS, Region
 
 # Heights below the head centre for a head radius of 22.5 mm, as on the mean of the label maps.
-LESSER_TROCHANTER_BELOW_MM = 56.0
+LESSER_TROCHANTER_BELOW_MM = 50.0
 SHAFT_BEGINS_BELOW_MM = 72.0
 REFERENCE_HEAD_RADIUS_MM = 22.5
+# The fillets between trochanter and shaft push the lateral edge outwards by this much.
+FILLET_WIDENS_MM = 1.9
 # Share of the head radius along the neck axis where the head ends and the neck begins.
 HEAD_ENDS_AT_RADII = 0.85
 
@@ -112,7 +114,9 @@ class FemurShape:
         anatomy, scale = self.anatomy, self.scale
         below = np.maximum(-at.z - np.float32(LESSER_TROCHANTER_BELOW_MM * scale), np.float32(0))
         # The bow is convex to the front, so the axis first leads forwards on its way down.
-        forwards = below * np.float32(0.04) - below * below / np.float32(2 * anatomy.bow_radius_mm)
+        # Its mean direction over the upper 60 mm of shaft is that of z, the axis that landmarks find.
+        middle = (SHAFT_BEGINS_BELOW_MM - LESSER_TROCHANTER_BELOW_MM) * scale + 30.0
+        forwards = (below * np.float32(middle) - below * below / np.float32(2)) / np.float32(anatomy.bow_radius_mm)
         dx = at.x - np.float32(self.shaft_point[0])
         dy = at.y - np.float32(self.shaft_point[1]) + forwards
         flare = smooth_step(at.z, -108.0 * scale, -38.0 * scale)
@@ -122,7 +126,8 @@ class FemurShape:
 
     def _greater_trochanter(self, at: Coordinates) -> FloatArray:
         """Return a broad ridge on the lateral side, as high as the head centre, and the crest behind it."""
-        scale, width, height = self.scale, self.anatomy.trochanter_width_mm, self.anatomy.trochanter_height_mm
+        scale, height = self.scale, self.anatomy.trochanter_height_mm
+        width = self.anatomy.trochanter_width_mm - FILLET_WIDENS_MM * scale
         body = capsule(at, self._beside_shaft(width - 11.5 * scale, 5.0 * scale, height - 10.0 * scale),
                        self._beside_shaft(width - 18.0 * scale, 2.0 * scale, -38.0 * scale),
                        9.5 * scale, 18.0 * scale)
@@ -155,49 +160,3 @@ class FemurShape:
         shaft = np.broadcast_to(at.z < -SHAFT_BEGINS_BELOW_MM * self.scale, regions.shape)
         regions[shaft] = REGION_MAP_LABELS[Region.SHAFT]
         return regions
-
-    def cortical_thickness(self, at: Coordinates, bone: BoneTissue) -> FloatArray:
-        """Return the thickness of the cortex in mm at the surface nearest to each point.
-
-        The neck's lower side (calcar) is about twice as thick as its upper side; the shaft's cortex
-        grows downwards from that of the trochanteric region.
-        """
-        along = self.along_neck(at)
-        radius = self.anatomy.head_radius_mm
-        upward = np.cross(self.neck_axis, self.posterior)
-        if upward[2] < 0:
-            upward = -upward
-        height = (at.x * np.float32(upward[0]) + at.y * np.float32(upward[1])
-                  + at.z * np.float32(upward[2])) / np.float32(self.anatomy.neck_half_major_mm)
-        calcar = 1 + np.float32(0.65) * smooth_step(-height, 0.1, 1.0) - np.float32(0.35) * smooth_step(
-            height, 0.1, 1.0)
-        thickness = np.float32(bone.cortex_head_mm) + smooth_step(along, 0.6 * radius, 1.1 * radius) * (
-            np.float32(bone.cortex_neck_mm) * calcar - np.float32(bone.cortex_head_mm))
-        trochanteric = smooth_step(along, self.neck_ends_at_mm - 6, self.neck_ends_at_mm + 10)
-        thickness += trochanteric * (np.float32(bone.cortex_trochanteric_mm) - thickness)
-        shaft = smooth_step(at.z, -42.0 * self.scale, -120.0 * self.scale)
-        return thickness + shaft * (np.float32(bone.cortex_shaft_mm) - thickness)
-
-    def trabecular_density(self, at: Coordinates, bone: BoneTissue) -> FloatArray:
-        """Return the density in mg/cc of what lies inside the cortex, before texture.
-
-        Head, neck and trochanteric region have their own level; the principal compressive group runs
-        from the head's top to the calcar, Ward's triangle is the hollow beside it; below the lesser
-        trochanter spongy bone gives way to marrow.
-        """
-        along = self.along_neck(at)
-        radius, scale = self.anatomy.head_radius_mm, self.scale
-        to_neck = smooth_step(along, 0.5 * radius, 1.3 * radius)
-        density = np.float32(bone.head_trabecular_mg_cc) + to_neck * np.float32(
-            bone.neck_trabecular_mg_cc - bone.head_trabecular_mg_cc)
-        density += smooth_step(along, self.neck_ends_at_mm - 8, self.neck_ends_at_mm + 12) * np.float32(
-            bone.trochanteric_trabecular_mg_cc - bone.neck_trabecular_mg_cc)
-        calcar = (16 * scale * float(self.lateral[0]), 16 * scale * float(self.lateral[1]), -30 * scale)
-        compressive = capsule(at, (-4 * scale, 0.0, 16 * scale), calcar, 9 * scale, 7 * scale)
-        density *= 1 + np.float32(0.4) * smooth_step(compressive, 3.0, -5.0)
-        hollow = self.neck_axis * 0.72 * self.neck_length_mm
-        ward = ellipsoid(at, (float(hollow[0]), float(hollow[1]), float(hollow[2]) + 3 * scale),
-                         (11 * scale, 9 * scale, 10 * scale))
-        density *= 1 - np.float32(0.55) * smooth_step(ward, 4.0, -4.0)
-        marrow = smooth_step(at.z, -48.0 * scale, -92.0 * scale)
-        return density + marrow * (np.float32(bone.marrow_mg_cc) - density)

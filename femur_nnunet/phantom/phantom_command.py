@@ -45,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     cohort.add_argument("--second-visit-share", type=float, metavar="X",
                         help="share of participants scanned twice, 0 to 1")
     cohort.add_argument("--size", choices=sorted(SCAN_SIZES), help="matrix and spacing of the scans")
+    maps = parser.add_argument_group("bones of real hips instead of the analytic ones")
+    maps.add_argument("--label-maps", metavar="DIR", help="folder with one label map a subject (femora, hip bones, "
+                      "sacrum); sites and roles share no subject")
+    maps.add_argument("--label-map-subjects", metavar="NAMES",
+                      help="use these maps alone: file names without suffix, comma-separated")
+    maps.add_argument("--label-map-numbers", metavar="LIST",
+                      help="label numbers, e.g. right_femur=1,left_femur=2,right_hip_bone=3,left_hip_bone=4,sacrum=5 "
+                      "(the default)")
     shift = parser.add_argument_group("shift of Rochester against Tulane")
     shift.add_argument("--tier", choices=TIER_NAMES, help="tier on all three axes (default: moderate)")
     for axis in AXIS_NAMES:
@@ -68,7 +76,7 @@ def _option(name: str) -> str:
 
 def _spec(arguments: argparse.Namespace) -> CohortSpec:
     changes: dict[str, Any] = {"seed": arguments.seed}
-    for name in (*_COUNTS, *_SHARES, "size"):
+    for name in (*_COUNTS, *_SHARES, "size", "label_maps", "label_map_subjects", "label_map_numbers"):
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
     for axis in AXIS_NAMES:

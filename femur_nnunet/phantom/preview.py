@@ -15,14 +15,17 @@ from femur_nnunet.phantom.render import RenderedScan
 from femur_nnunet.phantom.tissue import Tissue
 
 WINDOW_HU = (-250, 750)
+SOFT_WINDOW_HU = (-160, 240)
 _CONTOUR = "#ff8c1a"
+_SHOWN_TISSUES = (Tissue.FAT, Tissue.MUSCLE, Tissue.HIP_BONE, Tissue.FEMUR_MARROW, Tissue.FEMUR_SPONGIOSA,
+                  Tissue.FEMUR_CORTEX)
 
 
 def write_preview(spec: CohortSpec, path: Path) -> None:
     """Draw the first scan of each site of a cohort.
 
-    A row a site: axial at the head and at the lesser trochanter, coronal, sagittal through the left
-    head, and the histogram of HU by tissue. The window is the same everywhere.
+    A row a site: axial at the heads (soft-tissue window), axial at the lesser trochanters, coronal and
+    sagittal through the left head (bone window, the same everywhere), and the histogram of HU by tissue.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,27 +54,27 @@ def _draw_row(row: Any, rendered: RenderedScan, title: str) -> None:
     head = _index(rendered, "left")
     spacing = rendered.grid.spacing_mm_ijk
     lower = max(round(head[2] - 58.0 / spacing[2]), 0)
-    planes = [(rendered.hu[head[2]], rendered.mask[head[2]], 1.0, "axial, heads"),
-              (rendered.hu[lower], rendered.mask[lower], 1.0, "axial, lesser trochanters"),
-              (rendered.hu[::-1, head[1]], rendered.mask[::-1, head[1]], spacing[2] / spacing[0], "coronal"),
+    planes = [(rendered.hu[head[2]], rendered.mask[head[2]], 1.0, "axial, heads", SOFT_WINDOW_HU),
+              (rendered.hu[lower], rendered.mask[lower], 1.0, "axial, lesser trochanters", SOFT_WINDOW_HU),
+              (rendered.hu[::-1, head[1]], rendered.mask[::-1, head[1]], spacing[2] / spacing[0], "coronal",
+               WINDOW_HU),
               (rendered.hu[::-1, :, head[0]], rendered.mask[::-1, :, head[0]], spacing[2] / spacing[1],
-               "sagittal, left")]
-    for axis, (image, mask, aspect, name) in zip(row, planes, strict=False):
-        axis.imshow(image, cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], aspect=aspect)
+               "sagittal, left", WINDOW_HU)]
+    for axis, (image, mask, aspect, name, window) in zip(row, planes, strict=False):
+        axis.imshow(image, cmap="gray", vmin=window[0], vmax=window[1], aspect=aspect)
         if mask.any():
             axis.contour(mask > 0, [0.5], colors=_CONTOUR, linewidths=0.7)
-        axis.set_title(name, fontsize=11)
+        axis.set_title(f"{name}, {window[0]} to {window[1]} HU", fontsize=11)
         axis.set_xticks([])
         axis.set_yticks([])
+    row[0].set_title(f"{title}\naxial, heads, {SOFT_WINDOW_HU[0]} to {SOFT_WINDOW_HU[1]} HU", fontsize=11, loc="left")
     row[0].set_title("")
-    row[0].set_title(f"{title}\naxial, heads", fontsize=11, loc="left")
     _draw_histogram(row[4], rendered)
 
 
 def _draw_histogram(axis: Any, rendered: RenderedScan) -> None:
     bins = np.arange(-250, 1500, 12)
-    for tissue in (Tissue.FAT, Tissue.MUSCLE, Tissue.HIP_BONE, Tissue.FEMUR_MARROW, Tissue.FEMUR_SPONGIOSA,
-                   Tissue.FEMUR_CORTEX):
+    for tissue in _SHOWN_TISSUES:
         values = rendered.hu[rendered.tissue == tissue]
         if values.size:
             axis.hist(values, bins=bins, density=True, histtype="step", linewidth=1.3,

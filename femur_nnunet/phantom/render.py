@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from femur_nnunet.phantom.anatomy import SIDES, Participant
 from femur_nnunet.phantom.body_shape import CENTRE_BEHIND_HEADS_MM
 from femur_nnunet.phantom.calibration import CalibrationRods, DensityUnit
+from femur_nnunet.phantom.metal_streaks import add_metal_streaks
 from femur_nnunet.phantom.pose import Pose
 from femur_nnunet.phantom.scan_grid import SCAN_SIZES, RenderGrid, ScanSize
+from femur_nnunet.phantom.scan_noise import BodySection, noise_sd_hu
 from femur_nnunet.phantom.scanner import (
     digitise,
     harden_beam,
     kernel_and_noise,
-    noise_sd_hu,
     saturate_bone,
     slice_profile,
 )
@@ -26,6 +27,8 @@ from femur_nnunet.phantom.tiers import ScannerTier
 from femur_nnunet.volume_io.volume import Grid
 
 FLATTENED_BACK_MM = 7.0
+# Bone makes a pelvis attenuate like this much more water than its outline holds.
+WATER_EQUIVALENT_FACTOR = 1.2
 
 
 @dataclass
@@ -97,21 +100,27 @@ def render_scan(participant: Participant, pose: Pose, scanner: ScannerTier, *, u
     scene.add_sacrum()
     for side in SIDES:
         scene.add_hip(side)
+    scene.add_implant()
     pixel_mm = fine.grid.spacing_mm_ijk[0]
     hu = slice_profile(scene.hu, substeps=fine.substeps, margin=fine.margin, thickness_mm=fine.thickness_mm,
                        fine_spacing_mm=fine.fine_step_mm, slice_count=fine.grid.size_ijk[2])
     saturate_bone(hu, scanner.bone_saturation_per_1000_hu)
     harden_beam(hu, scanner.beam_hardening_hu, pixel_mm)
-    body = participant.body
-    noise = noise_sd_hu(scanner, 2.0 * float(np.sqrt(body.half_width_mm * body.half_depth_mm)) * 1.2)
-    hu = kernel_and_noise(hu, scanner, pixel_mm=pixel_mm, noise_hu=noise,
-                          rng=np.random.default_rng(noise_seed))
-    image = digitise(hu, scanner)
+    rng = np.random.default_rng(noise_seed)
+    streaked = add_metal_streaks(hu, pixel_mm, rng)
+    body = _body_section(participant, pose, fine.grid)
+    noise = noise_sd_hu(scanner, body.diameter_mm * WATER_EQUIVALENT_FACTOR)
+    offset = float(rng.normal(0.0, scanner.hu_offset_sd)) if scanner.hu_offset_sd else 0.0
+    hu = kernel_and_noise(hu, scanner, pixel_mm=pixel_mm, noise_hu=noise, rng=rng, body=body)
+    image = digitise(hu, scanner, slice_spacing_mm=fine.grid.spacing_mm_ijk[2], scan_offset_hu=offset)
     _, y_mm, x_mm = fine.axes_mm_zyx()
     rod_hu = rods.measure_hu(image, x_mm, y_mm)
     slope, intercept = rods.fit(rod_hu)
     mask = np.zeros(image.shape, dtype=np.uint8)
     for side, label in MASK_LABELS.items():
+        # A hip with metal has no reference; the truth says so.
+        if side == participant.findings.implant_side:
+            continue
         mask[scene.slice_share(side) >= 0.5] = label
     regions = np.where(mask > 0, scene.slice_regions(), 0).astype(np.uint8)
     truth = {
@@ -120,6 +129,8 @@ def render_scan(participant: Participant, pose: Pose, scanner: ScannerTier, *, u
         "rods": [{"density_mg_cc": known, "measured_hu": round(measured, 3)}
                  for known, measured in zip(rods.densities_mg_cc, rod_hu, strict=True)],
         "noise_sd_hu": round(noise, 4),
+        "scan_offset_hu": round(offset, 4),
+        "findings": {**asdict(participant.findings), "slices_with_streaks": streaked},
         "participant": {"sex": participant.sex, "age_years": participant.age_years},
         "anatomy": {"bone": asdict(participant.bone), "body": asdict(participant.body),
                     "femora": {side: asdict(participant.femora[side]) for side in SIDES}},
@@ -128,6 +139,16 @@ def render_scan(participant: Participant, pose: Pose, scanner: ScannerTier, *, u
     }
     return RenderedScan(image, mask, regions, scene.tissue[_middle(fine)], fine.grid, fine.thickness_mm, rods,
                         rod_hu, slope, intercept, truth)
+
+
+def _body_section(participant: Participant, pose: Pose, grid: Grid) -> BodySection:
+    """Return the body as an ellipse, its centre from the image's middle."""
+    body = participant.body
+    middle = [start + (count - 1) / 2 * step for start, count, step
+              in zip(grid.origin_mm_lps, grid.size_ijk, grid.spacing_mm_ijk, strict=True)]
+    return BodySection(body.half_width_mm, body.half_depth_mm, (
+        pose.translation_mm_lps[0] - middle[0],
+        pose.translation_mm_lps[1] + CENTRE_BEHIND_HEADS_MM - middle[1]))
 
 
 def _place_grid(pose: Pose, scanner: ScannerTier, size: ScanSize, rods: CalibrationRods) -> RenderGrid:

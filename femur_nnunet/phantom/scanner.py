@@ -2,8 +2,8 @@
 
 The chain, each step its own function so that others can be put between: partial volume along z (slice
 profile), saturation of dense bone, beam hardening, in-plane point spread of the kernel and noise of the
-same kernel, HU scale and offset, rounding, padding outside the circular field of view. The trainers'
-augmentation shares no code with this file.
+same kernel (:mod:`scan_noise` says how much where), HU scale, offset and drift, rounding, padding outside
+the circular field of view. The trainers' augmentation shares no code with this file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from femur_nnunet.phantom.scan_noise import BodySection, bone_row_gain, direction_gain, noise_map
 from femur_nnunet.phantom.shapes import FloatArray
 from femur_nnunet.phantom.tiers import ScannerTier
 
@@ -21,9 +22,9 @@ FWHM_PER_SD = 2.0 * np.sqrt(2.0 * np.log(2.0))
 SATURATION_BEGINS_HU = 300.0
 BONE_BEGINS_HU = 200.0
 EDGE_PEAK_PER_MM = 0.22
-REFERENCE_DIAMETER_MM = 340.0
-# Attenuation of soft tissue at the mean energy of a 120 kVp beam; noise grows with half the path's.
-SOFT_TISSUE_ATTENUATION_PER_MM = 0.0193
+# Beyond this no tissue lies: metal is lowered in proportion only, and hardens the beam no further here
+# (its streaks are computed from projections, see implants).
+DENSEST_BONE_HU = 2000.0
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 _EDGE_PIXELS = 16
 _SLICES_AT_ONCE = 8
@@ -64,10 +65,11 @@ def slice_profile(fine_hu: FloatArray, *, substeps: int, margin: int, thickness_
 
 
 def saturate_bone(hu: FloatArray, share_per_1000_hu: float) -> None:
-    """Lower dense bone in place: ``HU - share * (HU - 300)^2 / 1000`` above 300 HU."""
+    """Lower dense bone in place: ``HU - share * (HU - 300)^2 / 1000`` above 300 HU, linear above 2000 HU."""
     dense = hu > SATURATION_BEGINS_HU
     above = hu[dense] - np.float32(SATURATION_BEGINS_HU)
-    hu[dense] -= above * above * np.float32(share_per_1000_hu / 1000.0)
+    curved = np.minimum(above, np.float32(DENSEST_BONE_HU - SATURATION_BEGINS_HU))
+    hu[dense] -= above * curved * np.float32(share_per_1000_hu / 1000.0)
 
 
 def harden_beam(hu: FloatArray, strength_hu: float, pixel_mm: float) -> None:
@@ -77,7 +79,7 @@ def harden_beam(hu: FloatArray, strength_hu: float, pixel_mm: float) -> None:
     1000 HU, times ``strength_hu``, smoothed over 6 mm from row to row and strongest between the bones.
     """
     for plane in hu:
-        bone = np.maximum(plane - np.float32(BONE_BEGINS_HU), 0)
+        bone = np.clip(plane, BONE_BEGINS_HU, DENSEST_BONE_HU) - np.float32(BONE_BEGINS_HU)
         before = np.cumsum(bone, axis=1)
         after = before[:, -1:] - before
         # The harmonic form is zero outside the bones and largest where both sides hold equal amounts.
@@ -99,35 +101,61 @@ def transfer_function(frequency_per_mm: FloatArray, psf_fwhm_mm: float,
     return (np.exp(-2 * (np.pi * sd * frequency_per_mm) ** 2) * lift).astype(np.float32)
 
 
-def noise_sd_hu(scanner: ScannerTier, body_diameter_mm: float) -> float:
-    """Return the noise in a body of this water-equivalent diameter, by Beer-Lambert attenuation."""
-    excess = body_diameter_mm - REFERENCE_DIAMETER_MM
-    return float(scanner.noise_hu * np.exp(0.5 * SOFT_TISSUE_ATTENUATION_PER_MM * excess))
-
-
 def kernel_and_noise(hu: FloatArray, scanner: ScannerTier, *, pixel_mm: float, noise_hu: float,
-                     rng: np.random.Generator) -> FloatArray:
+                     rng: np.random.Generator, body: BodySection | None = None) -> FloatArray:
     """Blur every slice by the kernel and add noise that the same kernel shaped.
 
-    The noise power follows filtered back-projection: frequency times the squared transfer function; its
-    standard deviation in the image is ``noise_hu``. Slices have independent noise.
+    The noise power follows filtered back-projection: frequency times the squared transfer function.
+    Slices have independent noise.
+
+    Parameters
+    ----------
+    hu : ndarray
+        Shape (z, y, x).
+    scanner : ScannerTier
+        Kernel and modulation of the tube current.
+    pixel_mm : float
+        In-plane spacing.
+    noise_hu : float
+        Standard deviation in the body's middle where no bone lies beside it.
+    rng : numpy.random.Generator
+        Source of the noise.
+    body : BodySection, optional
+        Shapes the noise by place, direction and bone; without it noise is the same everywhere.
     """
     rows, columns = (fft.next_fast_len(size + 2 * _EDGE_PIXELS, real=True) for size in hu.shape[1:])
-    frequency = np.hypot(fft.fftfreq(rows, pixel_mm)[:, None], fft.rfftfreq(columns, pixel_mm)[None, :])
+    frequency_y, frequency_x = fft.fftfreq(rows, pixel_mm)[:, None], fft.rfftfreq(columns, pixel_mm)[None, :]
+    frequency = np.hypot(frequency_y, frequency_x)
     transfer = transfer_function(frequency.astype(np.float32), scanner.psf_fwhm_mm, scanner.edge_enhancement)
     shape = np.sqrt(frequency + 0.02 / pixel_mm).astype(np.float32) * transfer
+    place: FloatArray | None = None
+    if body is not None:
+        cosine = np.abs(frequency_x) / np.maximum(frequency, 1e-9)
+        shape *= np.sqrt(direction_gain(cosine.astype(np.float32), body, scanner.current_modulation))
+        place = noise_map((hu.shape[1], hu.shape[2]), pixel_mm, body)
     shape *= np.float32(noise_hu / _filtered_noise_sd(shape, rows, columns))
+    # Complex normal numbers on half a spectrum: what white noise would have there. Of the columns that
+    # are their own mirror image the inverse transform keeps half the power.
+    shape *= np.float32(np.sqrt(rows * columns / 2))
+    shape[:, 0] *= np.float32(np.sqrt(2))
+    if columns % 2 == 0:
+        shape[:, -1] *= np.float32(np.sqrt(2))
     below, right = rows - hu.shape[1] - _EDGE_PIXELS, columns - hu.shape[2] - _EDGE_PIXELS
+    inner = (slice(None), slice(_EDGE_PIXELS, _EDGE_PIXELS + hu.shape[1]),
+             slice(_EDGE_PIXELS, _EDGE_PIXELS + hu.shape[2]))
     result = np.empty_like(hu)
     for start in range(0, hu.shape[0], _SLICES_AT_ONCE):
-        block = np.pad(hu[start:start + _SLICES_AT_ONCE],
-                       ((0, 0), (_EDGE_PIXELS, below), (_EDGE_PIXELS, right)), mode="edge")
-        spectrum = fft.rfft2(block) * transfer
+        block = hu[start:start + _SLICES_AT_ONCE]
+        padded = np.pad(block, ((0, 0), (_EDGE_PIXELS, below), (_EDGE_PIXELS, right)), mode="edge")
+        image = fft.irfft2(fft.rfft2(padded) * transfer, s=(rows, columns))[inner]
         if noise_hu > 0:
-            spectrum += fft.rfft2(rng.standard_normal(block.shape, dtype=np.float32)) * shape
-        image = fft.irfft2(spectrum, s=(rows, columns))
-        result[start:start + _SLICES_AT_ONCE] = image[:, _EDGE_PIXELS:_EDGE_PIXELS + hu.shape[1],
-                                                      _EDGE_PIXELS:_EDGE_PIXELS + hu.shape[2]]
+            pairs = rng.standard_normal((block.shape[0], *shape.shape, 2), dtype=np.float32)
+            noise = fft.irfft2(pairs.view(np.complex64)[..., 0] * shape, s=(rows, columns))[inner]
+            if place is not None:
+                noise = noise * place
+                noise *= np.stack([bone_row_gain(plane, pixel_mm) for plane in block])[:, :, None]
+            image = image + noise
+        result[start:start + _SLICES_AT_ONCE] = image
     return result
 
 
@@ -142,17 +170,36 @@ def _filtered_noise_sd(shape: FloatArray, rows: int, columns: int) -> float:
     return float(np.sqrt((power * twice).sum() / (rows * columns)))
 
 
-def field_of_view(shape_yx: Sequence[int]) -> NDArray[np.bool_]:
-    """Return where the circular field of view lies; its diameter is the longer side of the image."""
+def field_of_view(shape_yx: Sequence[int], factor: float = 1.0) -> NDArray[np.bool_]:
+    """Return where the circular field of view lies; its diameter is ``factor`` times the image's longer side."""
     rows, columns = shape_yx
     y = np.arange(rows) - (rows - 1) / 2
     x = np.arange(columns) - (columns - 1) / 2
-    return np.asarray(np.hypot(y[:, None], x[None, :]) <= max(rows, columns) / 2)
+    return np.asarray(np.hypot(y[:, None], x[None, :]) <= factor * max(rows, columns) / 2)
 
 
-def digitise(hu: FloatArray, scanner: ScannerTier) -> NDArray[np.int16]:
-    """Apply HU scale and offset, round, clip to the range of 12 bits above -1024, and pad."""
-    scaled = hu * np.float32(scanner.hu_scale) + np.float32(scanner.hu_offset)
-    result = np.rint(np.clip(scaled, LOWEST_HU, HIGHEST_HU)).astype(np.int16)
-    result[:, ~field_of_view(hu.shape[1:])] = scanner.padding_hu
+def digitise(hu: FloatArray, scanner: ScannerTier, *, slice_spacing_mm: float = 0.0,
+             scan_offset_hu: float = 0.0) -> NDArray[np.int16]:
+    """Apply HU scale, offset and drift, round, clip to the range of 12 bits above -1024, and pad.
+
+    Parameters
+    ----------
+    hu : ndarray
+        Shape (z, y, x), slices from feet to head.
+    scanner : ScannerTier
+        Scale, offset, drift, field of view and padding.
+    slice_spacing_mm : float
+        Distance of slices, by which the drift grows from the first scanned slice (the topmost).
+    scan_offset_hu : float
+        This scan's own deviation from the scanner's offset.
+    """
+    below_top_mm = slice_spacing_mm * np.arange(hu.shape[0] - 1, -1, -1)
+    offset = scanner.hu_offset + scan_offset_hu + scanner.hu_drift_per_100_mm * below_top_mm / 100.0
+    outside = ~field_of_view(hu.shape[1:], scanner.field_of_view_factor)
+    result = np.empty(hu.shape, dtype=np.int16)
+    for index, plane in enumerate(hu):
+        scaled = plane * np.float32(scanner.hu_scale) + np.float32(offset[index])
+        np.clip(scaled, LOWEST_HU, HIGHEST_HU, out=scaled)
+        result[index] = np.rint(scaled, out=scaled)
+    result[:, outside] = scanner.padding_hu
     return result

@@ -8,26 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from femur_nnunet.phantom.anatomy import Participant, SideName
-from femur_nnunet.phantom.body_shape import (
-    AIR_HU,
-    CENTRE_BEHIND_HEADS_MM,
-    SeamField,
-    body_field,
-    soft_tissue_hu,
-)
+from femur_nnunet.phantom.anatomy import SIDES, Participant, SideName
+from femur_nnunet.phantom.body_shape import AIR_HU, CENTRE_BEHIND_HEADS_MM, LegLean, body_field
+from femur_nnunet.phantom.bone_geometry import bones_of
 from femur_nnunet.phantom.calibration import CalibrationRods
 from femur_nnunet.phantom.femur_shape import FemurShape
-from femur_nnunet.phantom.pelvis_shape import (
-    CORTEX_MM,
-    CUP_OPENING,
-    TRABECULAR_MG_CC,
-    hip_bone,
-    sacrum,
-)
+from femur_nnunet.phantom.femur_tissue import cortical_density, cortical_thickness, spongy_density
+from femur_nnunet.phantom.implants import implant_parts, resected
+from femur_nnunet.phantom.joint_disease import osteophytes, worn_density
+from femur_nnunet.phantom.muscles import HipFrame
+from femur_nnunet.phantom.pelvis_shape import CUP_OPENING
+from femur_nnunet.phantom.pelvis_tissue import CORTICAL_SHARE, pelvic_cortex, pelvic_density, sacral_foramina
 from femur_nnunet.phantom.pose import Pose
 from femur_nnunet.phantom.scan_grid import RenderGrid
 from femur_nnunet.phantom.shapes import Coordinates, FloatArray, coverage, rescale_to_distance, sphere
+from femur_nnunet.phantom.soft_tissue import place_soft_tissue
 from femur_nnunet.phantom.tiers import ScannerTier
 from femur_nnunet.phantom.tissue import (
     CARTILAGE_HU,
@@ -35,7 +30,6 @@ from femur_nnunet.phantom.tissue import (
     Tissue,
     fill_bone,
     soft_tissue_labels,
-    texture,
 )
 from femur_nnunet.phantom.truth import RIGHT_REGION_OFFSET, axes_truth, region_quantities
 
@@ -43,6 +37,11 @@ MASK_LABELS: dict[SideName, int] = {"left": 1, "right": 2}
 # Bone of both sides stays this far apart however a leg is turned.
 LEAST_CLEARANCE_MM = 1.8
 LEAST_COVER_MM = 14.0
+# Scar and fluid around a prosthesis.
+SCAR_HU = 35.0
+FEMUR_TISSUES = (Tissue.FEMUR_CORTEX, Tissue.FEMUR_SPONGIOSA, Tissue.FEMUR_MARROW)
+# Sideways over downwards: how the femoral shafts converge in the pose that the thighs are drawn for.
+NEUTRAL_SHAFT_LEAN = -0.07
 _SLAB_SLICES = 8
 
 
@@ -55,6 +54,7 @@ class _TurnedFemur:
     rotation: NDArray[np.float64]
     distance: FloatArray
     width: FloatArray
+    turn_share: float
 
 
 class Scene:
@@ -74,6 +74,8 @@ class Scene:
                  rods: CalibrationRods) -> None:
         self.participant, self.pose, self.scanner = participant, pose, scanner
         self.fine, self.rods = fine, rods
+        self.bones = bones_of(participant)
+        self.turns = {side: self.bones.leg_turn(side, pose) for side in SIDES}
         self.hu: FloatArray = np.empty(fine.shape_zyx, dtype=np.float32)
         self.tissue = np.zeros(fine.shape_zyx, dtype=np.uint8)
         self.regions = np.zeros(fine.shape_zyx, dtype=np.uint8)
@@ -84,68 +86,114 @@ class Scene:
     def add_soft_tissue(self) -> None:
         """Fill the whole grid with air, body, pad, rods and table, a few slices at a time."""
         body, origin = self.participant.body, self.pose.translation_mm_lps
-        fat_hu = body.fat_hu + self.scanner.hu_of_fat_shift
         pixel = self.fine.grid.spacing_mm_ijk[0]
         z_mm, y_mm, x_mm = self.fine.axes_mm_zyx()
         # Beyond this box there is air alone.
-        rows = _within(y_mm - origin[1] - CENTRE_BEHIND_HEADS_MM, body.half_depth_mm + 30.0)
-        columns = _within(x_mm - origin[0], body.half_width_mm + 30.0)
-        rng = np.random.default_rng([self.participant.texture_seed, 1])
-        seams = [SeamField.draw(rng, y_mm - origin[1], x_mm - origin[0]) for _ in range(2)]
+        lean = self._leg_lean()
+        farthest = max(abs(value) for value in (*lean.left_xy, *lean.right_xy)) * max(origin[2] - z_mm[0], 0.0)
+        rows = _within(y_mm - origin[1] - CENTRE_BEHIND_HEADS_MM, body.half_depth_mm + 20.0 + farthest)
+        columns = _within(x_mm - origin[0], body.half_width_mm + 20.0 + farthest)
+        soft = place_soft_tissue(
+            self.participant, (z_mm, y_mm[rows], x_mm[columns]), body_rotation=self.pose.body_rotation,
+            origin_mm_lps=origin, frames=[self._hip_frame(side) for side in SIDES], lean=lean,
+            back_plane_mm=self.rods.pad_top_mm - origin[1],
+            fat_hu=body.fat_hu + self.scanner.hu_of_fat_shift, pixel_mm=pixel)
         rod_slope = self._hu_per_mg_cc * (self.scanner.k2hpo4_per_ha if self.rods.unit == "HA" else 1.0)
         everywhere = self.fine.coordinates((slice(0, 1), slice(None), slice(None)))
         section, share = self.rods.section_hu(everywhere.x[0], everywhere.y[0], rod_slope, pixel)
+        table = _bounds(share > 0)
         self.hu[...] = AIR_HU
         for start in range(0, self.hu.shape[0], _SLAB_SLICES):
             part = slice(start, min(start + _SLAB_SLICES, self.hu.shape[0]))
-            at = self.fine.coordinates((part, rows, columns)).moved(self.pose.body_rotation, origin)
-            field = body_field(at, body, self.participant.head_distance_mm)
-            first, second = (seam.at(z_mm[part] - origin[2], rows, columns) for seam in seams)
-            hu = soft_tissue_hu(at, field, body, head_distance_mm=self.participant.head_distance_mm,
-                                seams=(first, second), fat_hu=fat_hu, voxel_mm=pixel)
-            self.tissue[part, rows, columns] = soft_tissue_labels(hu, fat_hu, body.muscle_hu)
+            hu = soft.slab_hu(part, pixel)
             self.hu[part, rows, columns] = hu
-            self.hu[part] += share * (section - self.hu[part])
+            self.tissue[part, rows, columns] = soft_tissue_labels(hu, soft.fat_hu, body.muscle_hu)
+            under = self.hu[part, table[0], table[1]]
+            under += share[table] * (section[table] - under)
         self.tissue[:, share > 0.5] = Tissue.ROD_OR_TABLE
+
+    def _hip_frame(self, side: SideName) -> HipFrame:
+        """Return what the muscles of one side hang on."""
+        body = self.participant.body
+        femur = self.bones.femur(side)
+        surface = body.half_depth_mm - body.fat_mm - body.skin_mm
+        return HipFrame(
+            self.pose.head_centre_mm(side, self.participant.head_distance_mm),
+            self.pose.hip_rotation(side, self.participant.pelvic_tilt_deg),
+            self.turns[side].rotation, femur,
+            back_stretch=float(np.clip((surface + CENTRE_BEHIND_HEADS_MM) / 88.0, 0.8, 1.25)),
+            front_stretch=float(np.clip((surface + 0.5 * body.fat_mm) / 92.0, 0.8, 1.25)))
+
+    def _leg_lean(self) -> LegLean:
+        """Return how the thighs lead from the heads downwards in the body frame."""
+        slopes = []
+        for side in SIDES:
+            down = -(self.pose.body_rotation.T @ self.turns[side].rotation)[:, 2]
+            neutral = NEUTRAL_SHAFT_LEAN if side == "left" else -NEUTRAL_SHAFT_LEAN
+            slopes.append((float(down[0] / -down[2]) - neutral, float(down[1] / -down[2])))
+        return LegLean(slopes[0], slopes[1])
 
     def add_sacrum(self) -> None:
         """Add sacrum and coccyx."""
         rotation = self.pose.pelvis_rotation(self.participant.pelvic_tilt_deg)
         origin = np.asarray(self.pose.translation_mm_lps)
-        box = self.fine.box_around(np.array([[-85.0, 55.0, -35.0], [85.0, 125.0, 110.0]]), rotation, origin)
+        box = self.fine.box_around(self.bones.sacrum_box_mm(), rotation, origin)
         if _is_empty(box):
             return
         at = self.fine.coordinates(box).moved(rotation, origin)
-        scale = FemurShape(self.participant.femora["left"]).scale
         skin = body_field(self.fine.coordinates(box).moved(self.pose.body_rotation, origin),
                           self.participant.body, self.participant.head_distance_mm)
         # The bone lies under skin and fat however the pelvis is tilted.
-        field = np.maximum(sacrum(at, scale), skin + np.float32(LEAST_COVER_MM))
+        field = np.maximum(self.bones.sacrum_field(at), skin + np.float32(LEAST_COVER_MM))
+        field = np.maximum(field, -sacral_foramina(at))
         distance, width = rescale_to_distance(field, self.fine.spacing_mm_zyx)
         self._add_other_bone(box, at, distance, width, self.hu[box].copy(), Tissue.SACRUM, seed=2)
 
     def add_hip(self, side: SideName) -> None:
         """Add one femur and the hip bone around its head."""
-        femur = FemurShape(self.participant.femora[side])
+        femur = self.bones.femur(side)
         head = self.pose.head_centre_mm(side, self.participant.head_distance_mm)
         turned = self._locate_femur(side, femur, head)
         rotation = self.pose.hip_rotation(side, self.participant.pelvic_tilt_deg)
-        midline = self.participant.head_distance_mm / 2
-        size = femur.scale
-        corners = np.array([[-midline, -65 * size, -90 * size], [55 * size, 75 * size, 140.0]])
-        box = self.fine.box_around(corners, rotation, head)
+        box = self.fine.box_around(self.bones.hip_box_mm(side), rotation, head)
         at = self.fine.coordinates(box).moved(rotation, head)
         anatomy = femur.anatomy
         self._add_cartilage(box, at, anatomy.head_radius_mm + anatomy.joint_gap_mm)
         soft = self.hu[box].copy()
         self._fill_femur(side, femur, turned, head)
-        field = hip_bone(at, head_radius_mm=anatomy.head_radius_mm, joint_gap_mm=anatomy.joint_gap_mm,
-                         midline_mm=midline)
+        field = self.bones.hip_field(side, at)
         near, within = _overlap(box, turned.box)
         field[near] = np.maximum(field[near], np.float32(LEAST_CLEARANCE_MM) - turned.distance[within])
         distance, width = rescale_to_distance(field, self.fine.spacing_mm_zyx)
         self._add_other_bone(box, at, distance, width, soft, Tissue.HIP_BONE,
-                             seed=3 if side == "left" else 4)
+                             seed=3 if side == "left" else 4,
+                             cup_radius_mm=anatomy.head_radius_mm + anatomy.joint_gap_mm)
+
+    def add_implant(self) -> None:
+        """Put the metal of a nail or a prosthesis into the hip that has one."""
+        findings = self.participant.findings
+        kind, side = findings.implant, findings.implant_side
+        if kind is None or side is None:
+            return
+        femur = self.bones.femur(side)
+        head = self.pose.head_centre_mm(side, self.participant.head_distance_mm)
+        rotation = self.bones.leg_turn(side, self.pose).rotation
+        corners = self.bones.femur_box_mm(side) + np.array([[-8.0, -8.0, 0.0], [8.0, 8.0, 10.0]])
+        box = self.fine.box_around(corners, rotation, head)
+        at = self.fine.coordinates(box).moved(rotation, head)
+        pixel = self.fine.grid.spacing_mm_ijk[0]
+        hu, tissue = self.hu[box], self.tissue[box]
+        if kind == "prosthesis":
+            own = np.isin(tissue, FEMUR_TISSUES)
+            removed = coverage(resected(femur, at), pixel) * own
+            hu += removed * (np.float32(SCAR_HU) - hu)
+            tissue[removed > 0.5] = Tissue.OTHER_SOFT
+        cup = rotation.T @ self.pose.hip_rotation(side, self.participant.pelvic_tilt_deg) @ CUP_OPENING
+        for field, value in implant_parts(kind, femur, at, cup):
+            share = coverage(field, pixel)
+            hu += share * (np.float32(value) - hu)
+            tissue[share > 0.5] = Tissue.METAL if value > 0 else Tissue.OTHER_SOFT
+        self.truth[side].update({"mask_label": None, "implant": kind})
 
     def slice_share(self, side: SideName) -> FloatArray:
         """Return the share of every voxel of the scan's own grid that a femur fills."""
@@ -162,30 +210,31 @@ class Scene:
 
     def _locate_femur(self, side: SideName, femur: FemurShape, head: NDArray[np.float64]) -> _TurnedFemur:
         """Evaluate a femur's surface in the box that it fills."""
-        anatomy = femur.anatomy
-        rotation = self.pose.femur_rotation(side)
-        reach = anatomy.head_radius_mm + 8.0
-        corners = np.array([
-            [-reach, -reach, -260.0],
-            [anatomy.offset_mm + anatomy.trochanter_width_mm + 16.0,
-             anatomy.offset_mm * 0.45 + 34.0 * femur.scale, reach]])
-        box = self.fine.box_around(corners, rotation, head)
+        turn = self.turns[side]
+        rotation = turn.rotation
+        box = self.fine.box_around(self.bones.femur_box_mm(side), rotation, head)
         at = self.fine.coordinates(box).moved(rotation, head)
         distance, width = rescale_to_distance(femur.field(at), self.fine.spacing_mm_zyx)
-        return _TurnedFemur(box, at, rotation, distance, width)
+        return _TurnedFemur(box, at, rotation, distance, width, turn.share)
 
     def _fill_femur(self, side: SideName, femur: FemurShape, turned: _TurnedFemur,
                     head: NDArray[np.float64]) -> None:
         """Put a femur's cortex and spongiosa into the object and note what is true of it."""
         bone, box, at = self.participant.bone, turned.box, turned.at
         distance, width = turned.distance, turned.width
+        worn = self.participant.findings.osteoarthritis == side
+        if worn:
+            # In place: the hip bone has to keep clear of the osteophytes too.
+            np.minimum(distance, osteophytes(femur, at, self.participant.texture_seed), out=distance)
         touched = distance < 0.5 * width
         points = Coordinates(at.x[touched], at.y[touched], at.z[touched])
-        thickness = femur.cortical_thickness(points, bone)
-        spongy = femur.trabecular_density(points, bone)
-        grain = texture(points, self.participant.texture_seed + (5 if side == "left" else 6))
-        spongy = spongy + np.float32(bone.texture_share) * np.maximum(spongy, 0) * grain
-        fill = fill_bone(distance, width, thickness, touched=touched, cortical_mg_cc=bone.cortical_mg_cc,
+        seed = self.participant.texture_seed + (5 if side == "left" else 6)
+        thickness = cortical_thickness(femur, points, bone, seed)
+        spongy = spongy_density(femur, points, -distance[touched], bone, seed)
+        if worn:
+            spongy = worn_density(femur, points, -distance[touched], spongy, seed)
+        fill = fill_bone(distance, width, thickness, touched=touched,
+                         cortical_mg_cc=cortical_density(femur, points, bone, seed),
                          spongy_mg_cc=spongy.astype(np.float32))
         fill.mix_into(self.hu[box], self.hu[box].copy(), self._hu_per_mg_cc)
         regions = femur.region_map(points)
@@ -213,6 +262,7 @@ class Scene:
         self.truth[side] = {
             "mask_label": MASK_LABELS[side],
             **axes_truth(femur, turned.rotation, head),
+            "bones": {**self.bones.origin, "leg_turn_share": round(turned.turn_share, 3)},
             "regions": region_quantities(fill, shown, thickness, surface, voxel_ml=voxel_ml,
                                          unit_per_k2hpo4=unit_factor),
         }
@@ -227,20 +277,17 @@ class Scene:
         self.tissue[box][share > 0.5] = Tissue.OTHER_SOFT
 
     def _add_other_bone(self, box: tuple[slice, slice, slice], at: Coordinates, distance: FloatArray,
-                        width: FloatArray, soft: FloatArray, kind: Tissue, *, seed: int) -> None:
+                        width: FloatArray, soft: FloatArray, kind: Tissue, *, seed: int,
+                        cup_radius_mm: float | None = None) -> None:
         touched = distance < 0.5 * width
         bone = self.participant.bone
         points = Coordinates(at.x[touched], at.y[touched], at.z[touched])
-        level = bone.trochanteric_trabecular_mg_cc / 115.0 * TRABECULAR_MG_CC
-        grain = texture(points, self.participant.texture_seed + seed)
-        spongy = np.float32(level) * (1 + np.float32(2 * bone.texture_share) * grain)
-        # Subchondral bone of the cup is denser and thicker than the rest of the shell.
-        centre_distance = np.sqrt(points.x ** 2 + points.y ** 2 + points.z ** 2)
-        thickness = np.full(spongy.shape, CORTEX_MM * bone.cortex_neck_mm / 1.7, dtype=np.float32)
-        if kind is Tissue.HIP_BONE:
-            thickness[centre_distance < 32.0] *= np.float32(1.35)
+        seed = self.participant.texture_seed + seed
+        thickness = pelvic_cortex(points, bone, seed, cup_radius_mm=cup_radius_mm)
+        spongy = pelvic_density(points, -distance[touched], bone, seed, cup_radius_mm=cup_radius_mm)
         fill = fill_bone(distance, width, thickness, touched=touched,
-                         cortical_mg_cc=0.93 * bone.cortical_mg_cc, spongy_mg_cc=spongy.astype(np.float32))
+                         cortical_mg_cc=CORTICAL_SHARE * bone.cortical_mg_cc,
+                         spongy_mg_cc=spongy.astype(np.float32))
         fill.mix_into(self.hu[box], soft, self._hu_per_mg_cc)
         kinds = self.tissue[box]
         kinds[touched] = np.where(fill.whole >= 0.5, kind, kinds[touched])
@@ -260,6 +307,14 @@ def _overlap(box: tuple[slice, slice, slice], other: tuple[slice, slice, slice],
 def _within(offset_mm: NDArray[np.float64], reach_mm: float) -> slice:
     """Return the indices of a rising axis that lie within a distance of zero."""
     return slice(int(np.searchsorted(offset_mm, -reach_mm)), int(np.searchsorted(offset_mm, reach_mm)))
+
+
+def _bounds(chosen: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns that hold everything chosen."""
+    rows, columns = np.flatnonzero(chosen.any(axis=1)), np.flatnonzero(chosen.any(axis=0))
+    if rows.size == 0:
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _is_empty(box: tuple[slice, slice, slice]) -> bool:

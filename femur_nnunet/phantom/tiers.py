@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from femur_nnunet.errors import FemurError, UsageError
+from femur_nnunet.phantom.findings import FindingShares
 
 TierName = Literal["none", "mild", "moderate", "severe"]
 AxisName = Literal["scanner", "population", "positioning"]
 TIER_NAMES: tuple[TierName, ...] = get_args(TierName)
 AXIS_NAMES: tuple[AxisName, ...] = get_args(AxisName)
-TIERS_FILE = Path(__file__).with_name("tiers_v1.json")
+TIERS_FILE = Path(__file__).with_name("tiers_v2.json")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class ScannerTier:
         Difference of fat's HU from the value at 120 kVp.
     padding_hu : int
         Value outside the circular field of view.
+    current_modulation : float
+        How far the tube current follows the body from direction to direction: 0 not at all, which leaves
+        strong horizontal streaks of noise between the hips, 1 until all directions are equally noisy.
+    hu_offset_sd : float
+        Standard deviation of the offset from scan to scan.
+    hu_drift_per_100_mm : float
+        Drift of the offset along the table as the tube warms, from the first slice (the topmost).
+    field_of_view_factor : float
+        Diameter of the circular field of view against the image's longer side; below 1 it truncates.
     """
 
     manufacturer: str
@@ -63,11 +73,18 @@ class ScannerTier:
     beam_hardening_hu: float
     padding_hu: int
     hu_of_fat_shift: float = 0.0
+    current_modulation: float = 0.6
+    hu_offset_sd: float = 0.0
+    hu_drift_per_100_mm: float = 0.0
+    field_of_view_factor: float = 1.0
 
 
 @dataclass(frozen=True)
 class PopulationTier:
-    """Whom a site scans: distributions of age, and factors on bone and body."""
+    """Whom a site scans: distributions of age, factors on bone and body, shares of findings.
+
+    The shares default to those of :class:`~femur_nnunet.phantom.findings.FindingShares`.
+    """
 
     age_mean_years: float
     age_sd_years: float
@@ -77,6 +94,17 @@ class PopulationTier:
     bone_size_factor: float
     body_size_factor: float
     fat_factor: float
+    osteoarthritis_share: float = FindingShares.osteoarthritis
+    osteoporosis_share: float = FindingShares.osteoporosis
+    implant_share: float = FindingShares.implant
+    calcified_vessels_share: float = FindingShares.calcified_vessels
+    bladder_contrast_share: float = FindingShares.bladder_contrast
+
+    @property
+    def finding_shares(self) -> FindingShares:
+        """Shares of findings as one object."""
+        return FindingShares(self.osteoarthritis_share, self.osteoporosis_share, self.implant_share,
+                             self.calcified_vessels_share, self.bladder_contrast_share)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class Tissue(IntEnum):
     FEMUR_CORTEX = 7
     FEMUR_SPONGIOSA = 8
     FEMUR_MARROW = 9
+    METAL = 10
 
 
 def soft_tissue_labels(hu: FloatArray, fat_hu: float, muscle_hu: float) -> NDArray[np.uint8]:
@@ -57,7 +58,7 @@ class BoneFill:
     touched: NDArray[np.bool_]
     whole: FloatArray
     inside: FloatArray
-    cortical_mg_cc: float
+    cortical_mg_cc: FloatArray | float
     spongy_mg_cc: FloatArray
 
     @property
@@ -68,7 +69,7 @@ class BoneFill:
     @property
     def mineral_mg_cc(self) -> FloatArray:
         """Bone mineral for each volume of voxel, mg/cc: density times share."""
-        return self.cortex * np.float32(self.cortical_mg_cc) + self.inside * self.spongy_mg_cc
+        return self.cortex * np.asarray(self.cortical_mg_cc, dtype=np.float32) + self.inside * self.spongy_mg_cc
 
     def mix_into(self, hu: FloatArray, soft_hu: FloatArray, hu_per_mg_cc: float) -> None:
         """Put the bone into the HU of its box, in place.
@@ -81,7 +82,7 @@ class BoneFill:
 
 
 def fill_bone(distance: FloatArray, width: FloatArray, thickness_mm: FloatArray | float, *,
-              touched: NDArray[np.bool_], cortical_mg_cc: float, spongy_mg_cc: FloatArray) -> BoneFill:
+              touched: NDArray[np.bool_], cortical_mg_cc: FloatArray | float, spongy_mg_cc: FloatArray) -> BoneFill:
     """Return the bone in voxels from their distance to its surface.
 
     The cortex's inner surface lies ``thickness_mm`` below the outer one.
@@ -95,21 +96,32 @@ def fill_bone(distance: FloatArray, width: FloatArray, thickness_mm: FloatArray 
     touched : ndarray of bool
         Voxels with some bone.
     cortical_mg_cc, spongy_mg_cc
-        Densities; the second at the touched voxels.
+        Densities, one-dimensional at the touched voxels; the first may be one number.
     """
     depth, ramp = distance[touched], width[touched]
     return BoneFill(touched, coverage(depth, ramp), coverage(depth + thickness_mm, ramp), cortical_mg_cc,
                     spongy_mg_cc)
 
 
-def texture(at: Coordinates, seed: int, *, cell_mm: float = 1.9, half_size_mm: float = 150.0) -> FloatArray:
+def texture(at: Coordinates, seed: int, *, cell_mm: float = 1.9) -> FloatArray:
     """Return a random texture of mean 0 and standard deviation near 1 at points of a bone's own frame.
 
-    It lies on a lattice fixed to the bone, so that two scans of one person show the same trabeculae.
+    It lies on a lattice fixed to the bone, so that two scans of one person show the same trabeculae; the
+    lattice repeats beyond its end.
+
+    Parameters
+    ----------
+    at : Coordinates
+        One-dimensional points, within 150 mm of the frame's origin for a pattern that does not repeat.
+    seed : int
+        Seed of the lattice.
+    cell_mm : float
+        Distance of independent values.
     """
-    count = 128
+    half_size_mm = 150.0
+    count = min(128, int(np.ceil(2 * half_size_mm / cell_mm)) + 1)
     lattice = np.random.default_rng(seed).standard_normal((count, count, count), dtype=np.float32)
-    # The lattice repeats beyond its end; trilinear interpolation lowers the variance to 8/27.
+    # Trilinear interpolation lowers the variance to 8/27.
     where = np.stack([(axis + np.float32(half_size_mm)) / np.float32(cell_mm) for axis in (at.z, at.y, at.x)])
     values = ndimage.map_coordinates(lattice, where, order=1, mode="grid-wrap", output=np.float32)
     return values * np.float32((27 / 8) ** 0.5)

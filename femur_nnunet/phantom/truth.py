@@ -49,7 +49,8 @@ def region_quantities(fill: BoneFill, regions: NDArray[np.uint8], thickness_mm: 
         spongy = fill.inside[chosen].astype(np.float64) * fill.spongy_mg_cc[chosen]
         inside = volume - cortex
         spongy_mg = float(spongy.sum()) * voxel_ml * unit_per_k2hpo4
-        cortical_mg = cortex * fill.cortical_mg_cc * unit_per_k2hpo4
+        dense = (fill.cortex * fill.cortical_mg_cc)[chosen]
+        cortical_mg = float(dense.sum(dtype=np.float64)) * voxel_ml * unit_per_k2hpo4
         at_surface = chosen & surface
         result[region.value] = {
             "volume_ml": volume,

@@ -87,3 +87,18 @@ def test_uids_depend_on_their_parts_alone_and_are_valid() -> None:
     assert make_uid(1, "a") != make_uid(1, "b")
     assert pydicom.uid.UID(make_uid("x")).is_valid
     assert len(make_uid("x")) <= 64
+
+
+def test_exposure_in_the_header_fits_noise_and_tube_voltage(tmp_path: Path) -> None:
+    # Half the noise needs four times the exposure; 16 HU at 120 kVp stand for 100 mAs.
+    scanner = replace(load_tiers().scanner, noise_hu=8.0, kvp=120)
+    write_dicom_series(tmp_path, np.zeros((2, GRID.size_ijk[1], GRID.size_ijk[0]), dtype=np.int16), GRID, scanner,
+                       IDENTITY, slice_thickness_mm=3.0, series_description="HIP")
+    header = pydicom.dcmread(next(tmp_path.iterdir()))
+    assert header.Exposure == 400
+    assert header.XRayTubeCurrent * header.ExposureTime / 1000 == pytest.approx(400, rel=0.01)
+    assert header.PatientPosition == "HFS"
+    assert header.BodyPartExamined == "HIP"
+    assert header.FilterType == "BODY FILTER"
+    assert header.StudyDate == header.ContentDate
+    assert "SYNTHETIC" in header.StudyDescription

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from femur_nnunet.phantom.anatomy import BoneTissue, FemurAnatomy
+from femur_nnunet.phantom.anatomy import FemurAnatomy
 from femur_nnunet.phantom.femur_shape import FemurShape
 from femur_nnunet.phantom.shapes import Coordinates, coverage, rescale_to_distance
 from femur_nnunet.regions import REGION_MAP_LABELS, Region
@@ -79,26 +79,3 @@ def test_regions_follow_each_other_along_the_bone(femur_anatomy: FemurAnatomy) -
     regions = shape.region_map(Coordinates(columns[0], columns[1], columns[2]))
     assert regions.tolist() == [REGION_MAP_LABELS[region] for region in (
         Region.HEAD, Region.NECK, Region.TROCHANTERIC, Region.SHAFT)]
-
-
-def _bone() -> BoneTissue:
-    return BoneTissue(cortical_mg_cc=980, head_trabecular_mg_cc=220, neck_trabecular_mg_cc=120,
-                      trochanteric_trabecular_mg_cc=90, marrow_mg_cc=-50, texture_share=0.1,
-                      cortex_head_mm=0.8, cortex_neck_mm=1.6, cortex_trochanteric_mm=1.4, cortex_shaft_mm=5.5)
-
-
-def test_the_shaft_is_filled_with_marrow_inside_the_asked_cortex(femur_anatomy: FemurAnatomy) -> None:
-    shape = FemurShape(femur_anatomy)
-    at = Coordinates(*(np.array([value], dtype=np.float32) for value in (*shape.shaft_point[:2], -140)))
-    assert shape.cortical_thickness(at, _bone())[0] == pytest.approx(5.5)
-    assert shape.trabecular_density(at, _bone())[0] == pytest.approx(-50)
-
-
-def test_the_calcar_is_thicker_than_the_neck_s_upper_side(femur_anatomy: FemurAnatomy) -> None:
-    shape = FemurShape(femur_anatomy)
-    upward = np.cross(shape.neck_axis, shape.posterior)
-    upward *= np.sign(upward[2])
-    along = shape.neck_axis * 28
-    columns = np.stack([along + 16 * upward, along - 16 * upward]).T.astype(np.float32)
-    upper, lower = shape.cortical_thickness(Coordinates(columns[0], columns[1], columns[2]), _bone())
-    assert upper < 1.6 < lower

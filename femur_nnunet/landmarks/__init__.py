@@ -1,0 +1,1 @@
+"""Landmarks and axes of the proximal femur, read off a binary mask."""

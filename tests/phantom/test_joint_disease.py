@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import numpy as np
+
+from femur_nnunet.phantom.anatomy import FemurAnatomy
+from femur_nnunet.phantom.femur_shape import FemurShape
+from femur_nnunet.phantom.joint_disease import osteophytes, worn_density
+from femur_nnunet.phantom.shapes import Coordinates
+
+
+def _head(femur: FemurAnatomy) -> Coordinates:
+    axis = np.arange(-36, 37, 1.0, dtype=np.float32)
+    return Coordinates(axis[None, None, :], axis[None, :, None], axis[:, None, None])
+
+
+def test_osteophytes_rise_a_few_millimetres_over_the_rim_and_leave_the_loaded_pole(
+        femur_anatomy: FemurAnatomy) -> None:
+    shape, at = FemurShape(femur_anatomy), _head(femur_anatomy)
+    bumps = osteophytes(shape, at, 5) < 0
+    radius = np.sqrt(at.x ** 2 + at.y ** 2 + at.z ** 2)
+    assert 0.5 < radius[bumps].max() - femur_anatomy.head_radius_mm < 8.0
+    assert (shape.along_neck(at)[bumps] > 0).all()
+
+
+def test_a_worn_head_is_denser_at_its_pole_and_has_hollows(femur_anatomy: FemurAnatomy) -> None:
+    shape = FemurShape(femur_anatomy)
+    rng = np.random.default_rng(1)
+    points = rng.uniform(-12, 12, size=(3, 6000)).astype(np.float32)
+    points[2] += 8
+    at = Coordinates(points[0], points[1], points[2])
+    depth = femur_anatomy.head_radius_mm - np.sqrt((points ** 2).sum(axis=0))
+    density = worn_density(shape, at, depth, np.full(6000, 200.0, dtype=np.float32), 3)
+    shallow = (depth > 0) & (depth < 3) & (points[2] > 16)
+    assert density[shallow].mean() > 270
+    assert density.min() < 60
+    assert abs(density[points[2] < -1].mean() - 200) < 10
