@@ -95,18 +95,23 @@ def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
     return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
 
 
-def publish(name: str, rows: list[dict[str, object]], folder: Path) -> None:
+def publish(name: str, rows: list[dict[str, object]], folder: Path, *, threads: object = 1) -> None:
     """Print a table and write it as CSV, every row with the command, the machine and the commit."""
     folder.mkdir(parents=True, exist_ok=True)
     print("\n".join(format_table(list(rows[0]), [list(row.values()) for row in rows])))
-    made = {"command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-            "cpu": _cpu_model(), "cores": os.cpu_count(), "threads": 1, "load_average": f"{os.getloadavg()[0]:.1f}",
-            "python": platform.python_version(), "commit": _commit()}
+    made = provenance(threads)
     print(", ".join(f"{key} {value}" for key, value in made.items()))
     with (folder / name).open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, fieldnames=[*rows[0], *made], lineterminator="\n")
         writer.writeheader()
         writer.writerows([{**row, **made} for row in rows])
+
+
+def provenance(threads: object) -> dict[str, object]:
+    """Columns that say where a row was made: command, machine, threads, load, commit."""
+    return {"command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+            "cpu": _cpu_model(), "cores": os.cpu_count(), "threads": threads,
+            "load_average": f"{os.getloadavg()[0]:.1f}", "python": platform.python_version(), "commit": _commit()}
 
 
 def _cpu_model() -> str:

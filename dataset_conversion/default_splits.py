@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from femur_nnunet.cohort import ScanRecord
+from femur_nnunet.dataset_conversion.extended_folds import extend_split_set
 from femur_nnunet.dataset_conversion.folds import build_split_set, cohort_members, test_list
 from femur_nnunet.dataset_conversion.strata import participants_of
 from femur_nnunet.errors import FemurError
@@ -17,9 +18,10 @@ DEFAULT_FOLDS = 5
 def update_splits(dataset: Path, records: Sequence[ScanRecord], seed: int) -> list[str]:
     """Write folds that fit the dataset's cases, and return what the user should know about it.
 
-    Folds that are there and fit stay as they are. Folds that no longer fit are drawn anew with their
-    own scheme and cohorts; without any, five folds over the whole cohort are drawn, or as many as there
-    are participants. With one participant or none there are no folds, and old ones are removed.
+    Folds that are there and fit stay as they are. Folds that no longer fit are extended: whoever is still
+    there goes on validating the same fold. If that cannot be, they are drawn anew with their own scheme and
+    cohorts; without any, five folds over the whole cohort are drawn, or as many as there are participants.
+    With one participant or none there are no folds, and old ones are removed.
     """
     present = _present(dataset)
     if isinstance(present, SplitSet) and present.index and _fits(present, records):
@@ -32,13 +34,22 @@ def update_splits(dataset: Path, records: Sequence[ScanRecord], seed: int) -> li
     if isinstance(present, SplitSet) and present.index:
         scheme = str(present.index[0].get("scheme"))
         cohorts = sorted({str(entry.get("cohort")) for entry in present.index})
+        named = f"the cases have changed: the folds ({scheme}; {', '.join(cohorts)})"
+        try:
+            extended = extend_split_set(records, present, seed=seed, drop_vanished=True)
+        except FemurError as error:
+            warnings.append(f"{named} cannot be extended: {error}")
+        else:
+            write_splits(dataset, extended.splits)
+            return [f"{named} were extended by {len(extended.joined)} participants and lost {len(extended.vanished)}; "
+                    "all others stay where they were; run femur_plan again before training"]
         try:
             write_splits(dataset, build_split_set(records, scheme=scheme, cohorts=cohorts, seed=seed))
         except FemurError as error:
             warnings.append(f"the folds beside the dataset no longer fit it and their scheme cannot be kept: {error}")
         else:
-            return [f"the cases have changed: the folds ({scheme}; {', '.join(cohorts)}) were drawn anew; "
-                    "run femur_plan again before training"]
+            return [*warnings, f"the folds ({scheme}; {', '.join(cohorts)}) were drawn anew; run femur_plan again "
+                    "before training"]
     people = len(participants_of(cohort_members(records, "all")))
     if people < 2:
         for name in (HASH_NAME, INDEX_NAME, SPLITS_NAME):

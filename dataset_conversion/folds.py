@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from femur_nnunet.cohort import ScanRecord
-from femur_nnunet.dataset_conversion.strata import Participant, participants_of, shuffle_rank
+from femur_nnunet.dataset_conversion.strata import Participant, participants_of, shuffle_rank, some_of
 from femur_nnunet.errors import FemurError, UsageError
-from femur_nnunet.splits import SplitSet
+from femur_nnunet.splits import COHORT_SEX, SplitSet
 
-COHORTS = ("all", "women", "men")
-_COHORT_SEX = {"all": None, "women": "F", "men": "M"}
+COHORTS = tuple(COHORT_SEX)
+LEAVE_SITE_OUT = "leave-site-out"
 _SCHEME_PATTERN = re.compile(r"kfold([0-9]+)")
 
 
-def parse_scheme(scheme: str) -> int:
-    """Return the number of folds of a scheme such as ``kfold5``.
+def parse_scheme(scheme: str) -> int | None:
+    """Return the number of folds of a scheme such as ``kfold5``; None for leave-site-out, whose number the sites give.
 
     Raises
     ------
     UsageError
-        The scheme is none of kfold2, kfold3, ...
+        The scheme is none of kfold2, kfold3, ..., leave-site-out.
     """
+    if scheme == LEAVE_SITE_OUT:
+        return None
     match = _SCHEME_PATTERN.fullmatch(scheme)
     if match is None or int(match.group(1)) < 2:
-        raise UsageError(f"the scheme {scheme!r}", expected="kfoldN with N of at least 2, as in kfold5",
-                         action="correct --scheme")
+        raise UsageError(f"the scheme {scheme!r}", action="correct --scheme",
+                         expected=f"kfoldN with N of at least 2, as in kfold5, or {LEAVE_SITE_OUT}")
     return int(match.group(1))
 
 
@@ -73,7 +75,7 @@ def draw_folds(participants: Sequence[Participant], n_folds: int, seed: int) -> 
         There are fewer participants than folds.
     """
     if len(participants) < n_folds:
-        raise FemurError(f"{len(participants)} participants for {n_folds} folds",
+        raise FemurError(f"{len(participants)} participants for {n_folds} folds{_named(participants)}",
                          expected="at least one labelled training participant a fold",
                          action="ask for fewer folds, or convert more labelled scans")
     ordered = sorted(participants, key=lambda person: (
@@ -81,10 +83,30 @@ def draw_folds(participants: Sequence[Participant], n_folds: int, seed: int) -> 
     return [sorted(person.participant_id for person in ordered[fold::n_folds]) for fold in range(n_folds)]
 
 
+def site_folds(participants: Sequence[Participant]) -> dict[str, list[str]]:
+    """Return for each site, sorted, the participant ids that validate its fold: all of them.
+
+    Raises
+    ------
+    FemurError
+        There is one site or none: a fold would have nobody to train on.
+    """
+    sites = sorted({person.site for person in participants})
+    if len(sites) < 2:
+        raise FemurError(f"labelled training participants of {', '.join(sites) or 'no site'} alone"
+                         f"{_named(participants)}", expected="at least two sites with masks for leave-site-out",
+                         action="convert another site with masks, or ask for kfoldN")
+    return {site: sorted(person.participant_id for person in participants if person.site == site) for site in sites}
+
+
+def _named(participants: Sequence[Participant]) -> str:
+    return f" ({some_of(person.participant_id for person in participants)})" if participants else ""
+
+
 def cohort_members(records: Sequence[ScanRecord], cohort: str) -> list[ScanRecord]:
     """Return the labelled training cases of ``all``, ``women`` or ``men``."""
     return [record for record in records if record.role == "train" and record.labelled
-            and _COHORT_SEX[cohort] in (None, record.sex)]
+            and COHORT_SEX[cohort] in (None, record.sex)]
 
 
 def test_list(records: Sequence[ScanRecord]) -> list[str]:
@@ -103,31 +125,45 @@ def build_split_set(records: Sequence[ScanRecord], *, scheme: str = "kfold5", co
     Raises
     ------
     FemurError
-        A cohort has fewer participants than folds, or a participant has two sexes.
+        A cohort has fewer participants than folds, or one site alone for leave-site-out, or a
+        participant has two sexes.
     UsageError
         The scheme or a cohort is unknown.
     """
     n_folds = parse_scheme(scheme)
-    _refuse_two_sexes(records)
+    refuse_two_sexes(records)
     folds: list[dict[str, list[str]]] = []
     index: list[dict[str, Any]] = []
     for cohort in parse_cohorts(",".join(cohorts)):
         members = cohort_members(records, cohort)
+        people = participants_of(members)
         try:
-            drawn = draw_folds(participants_of(members), n_folds, seed)
+            drawn: list[tuple[dict[str, Any], list[str]]] = (
+                [({"site": site}, validation) for site, validation in site_folds(people).items()] if n_folds is None
+                else [({}, validation) for validation in draw_folds(people, n_folds, seed)])
         except FemurError as error:
             raise FemurError(error.found, expected=error.expected, action=error.action,
                              subject=f"cohort {cohort}") from None
-        for k, validation in enumerate(drawn):
-            people = set(validation)
-            folds.append({
-                "train": sorted(item.case_id for item in members if item.participant_id not in people),
-                "val": sorted(item.case_id for item in members if item.participant_id in people)})
-            index.append({"scheme": scheme, "cohort": cohort, "k": k})
+        for k, (site, validation) in enumerate(drawn):
+            folds.append(fold_lists(members, validation))
+            index.append({"scheme": scheme, "cohort": cohort, "k": k, **site})
     return SplitSet(folds=folds, index=index, test=test_list(records))
 
 
-def _refuse_two_sexes(records: Sequence[ScanRecord]) -> None:
+def fold_lists(members: Sequence[ScanRecord], validation: Collection[str]) -> dict[str, list[str]]:
+    """Return nnU-Net's lists of a fold: the cohort's cases of the participants in ``validation``, and the rest."""
+    return {"train": sorted(item.case_id for item in members if item.participant_id not in validation),
+            "val": sorted(item.case_id for item in members if item.participant_id in validation)}
+
+
+def refuse_two_sexes(records: Sequence[ScanRecord]) -> None:
+    """Refuse a table that gives a participant two sexes in two rows.
+
+    Raises
+    ------
+    FemurError
+        Names both rows by their case ids.
+    """
     first: dict[str, ScanRecord] = {}
     for record in (item for item in records if item.sex is not None):
         other = first.setdefault(record.participant_id, record)

@@ -9,6 +9,7 @@ from femur_nnunet.cohort import MISSING, ScanRecord
 from femur_nnunet.files import sha256_of_text
 
 _AGE_BAND_LIMITS_YEARS = (50, 60, 70, 80)
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ def participants_of(records: Iterable[ScanRecord]) -> list[Participant]:
         first.setdefault(record.participant_id, record)
     return [Participant(person, record.site, record.sex or MISSING, age_band(record.age_years))
             for person, record in sorted(first.items())]
+
+
+def some_of(participant_ids: Iterable[str]) -> str:
+    """Return the first participant ids and the number of the others, for a message."""
+    names = sorted(participant_ids)
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def shuffle_rank(purpose: str, seed: int, participant_id: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from femur_nnunet.case_ids import parse_case_id
+from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import canonical_json, read_json, sha256_of_text, write_json, write_text
 
@@ -15,6 +17,7 @@ SPLITS_NAME = "splits.json"
 INDEX_NAME = "splits_index.json"
 HASH_NAME = "splits.sha256"
 NNUNET_SPLITS_NAME = "splits_final.json"
+COHORT_SEX = {"all": None, "women": "F", "men": "M"}
 _ACTION = "run femur_splits and femur_plan again; never edit the file by hand"
 
 
@@ -27,7 +30,8 @@ class SplitSet:
     folds : list of dict
         nnU-Net's form: one ``{"train": [case ids], "val": [case ids]}`` a fold.
     index : list of dict
-        For each fold its ``scheme``, ``cohort`` (all, women, men) and ``k``.
+        For each fold its ``scheme``, ``cohort`` (all, women, men) and ``k``; of leave-site-out also the
+        ``site`` that validates it.
     test : list of str
         Case ids of the locked test set.
     """
@@ -41,27 +45,61 @@ class SplitSet:
         """SHA-256 over the canonical JSON of folds, index and test list."""
         return sha256_of_text(canonical_json({"folds": self.folds, "index": self.index, "test": self.test}))
 
+    @property
+    def fold_sha256(self) -> list[str]:
+        """SHA-256 of each fold's lists, by which a changed fold can be named."""
+        return [sha256_of_text(canonical_json(fold)) for fold in self.folds]
+
     def check(self) -> None:
-        """Refuse a leak.
+        """Refuse a leak and lists that no training could use.
 
         Raises
         ------
         FemurError
-            A participant stands on both sides of a fold, or a test participant in any fold.
+            A participant stands on both sides of a fold, or a test participant in any fold; a list is
+            empty or names a case twice.
         """
         if len(self.folds) != len(self.index):
             raise FemurError(f"{len(self.folds)} folds and {len(self.index)} index entries",
                              expected="one index entry a fold", action=_ACTION)
-        test_people = _participants(self.test)
         for number, fold in enumerate(self.folds):
-            train, validation = _participants(fold["train"]), _participants(fold["val"])
-            for name, overlap in (("training and validation", train & validation),
-                                  ("training and the locked test set", train & test_people),
-                                  ("validation and the locked test set", validation & test_people)):
-                if overlap:
-                    raise FemurError(f"{sorted(overlap)[0]} in {name} ({len(overlap)} such participants)",
+            for name, cases in fold.items():
+                twice = [case for case, count in Counter(cases).items() if count > 1]
+                if twice or not cases:
+                    raise FemurError(f"{twice[0]} twice in {name}" if twice else f"no case in {name}",
+                                     expected="at least one case in each list, and each case once", action=_ACTION,
+                                     subject=f"fold {number}")
+            for name, first, second in (("training and validation", fold["train"], fold["val"]),
+                                        ("training and the locked test set", fold["train"], self.test),
+                                        ("validation and the locked test set", fold["val"], self.test)):
+                leak = _participants(first) & _participants(second)
+                if leak:
+                    person = min(leak)
+                    rows = " and ".join(min(case for case in cases if parse_case_id(case).participant_id == person)
+                                        for cases in (first, second))
+                    raise FemurError(f"{person} in {name} ({rows}; {len(leak)} such participants)",
                                      expected="every participant on one side", action=_ACTION,
                                      subject=f"fold {number}")
+
+    def check_against(self, records: Iterable[ScanRecord]) -> None:
+        """Refuse folds that contradict the cohort table, whoever wrote them and whatever their hash.
+
+        Raises
+        ------
+        FemurError
+            A case of a fold has no row, is unlabelled, has the role test, or is of the other sex than
+            the fold's cohort.
+        """
+        by_case = {record.case_id: record for record in records}
+        for number, (fold, entry) in enumerate(zip(self.folds, self.index, strict=True)):
+            sex = COHORT_SEX.get(str(entry.get("cohort", "all")))
+            for name, cases in fold.items():
+                wrong = [(case, reason) for case in cases if (reason := _contradiction(by_case.get(case), sex))]
+                if wrong:
+                    raise FemurError(f"{wrong[0][0]} in {name}, which {wrong[0][1]} in {SCANS_TABLE_NAME} "
+                                     f"({len(wrong)} such cases)",
+                                     expected="labelled cases of the role train and of the fold's cohort alone",
+                                     action=_ACTION, subject=f"fold {number}")
 
 
 def write_splits(folder: Path, splits: SplitSet, *, nnunet_name: bool = False) -> None:
@@ -72,7 +110,7 @@ def write_splits(folder: Path, splits: SplitSet, *, nnunet_name: bool = False) -
     """
     splits.check()
     write_json(folder / (NNUNET_SPLITS_NAME if nnunet_name else SPLITS_NAME), splits.folds)
-    write_json(folder / INDEX_NAME, {"folds": splits.index, "test": splits.test})
+    write_json(folder / INDEX_NAME, {"folds": splits.index, "fold_sha256": splits.fold_sha256, "test": splits.test})
     write_text(folder / HASH_NAME, splits.sha256 + "\n")
 
 
@@ -96,10 +134,32 @@ def read_splits(folder: Path, *, nnunet_name: bool = False) -> SplitSet:
         raise FemurError(f"a fold file of another form ({error!r})", expected="train and val lists for each fold",
                          action=_ACTION, subject=str(path)) from None
     if splits.sha256 != stored:
-        raise FemurError(f"folds whose hash is {splits.sha256[:12]}, beside a recorded {stored[:12]}",
+        raise FemurError(f"folds whose hash is {splits.sha256[:12]}, beside a recorded {stored[:12]}"
+                         f"{_changed_folds(splits, index.get('fold_sha256'))}",
                          expected="folds unchanged since femur_splits wrote them", action=_ACTION, subject=str(path))
     splits.check()
     return splits
+
+
+def _changed_folds(splits: SplitSet, recorded: Any) -> str:
+    """Return which folds were changed; an older file records no hash a fold."""
+    if not isinstance(recorded, list):
+        return ""
+    if len(recorded) != len(splits.folds):
+        return f" ({len(splits.folds)} folds in place of {len(recorded)})"
+    changed = [number for number, (now, then) in enumerate(zip(splits.fold_sha256, recorded, strict=True))
+               if now != then]
+    return f" (changed: {', '.join(f'fold {number}' for number in changed) or 'index, test list or hash'})"
+
+
+def _contradiction(record: ScanRecord | None, sex: str | None) -> str:
+    if record is None:
+        return "has no row"
+    if record.role != "train":
+        return f"has the role {record.role}"
+    if not record.labelled:
+        return "is unlabelled"
+    return "" if sex in (None, record.sex) else f"is of sex {record.sex or 'n/a'}"
 
 
 def _entries(index: Mapping[str, Any]) -> list[dict[str, Any]]:

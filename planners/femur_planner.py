@@ -16,7 +16,13 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import write_json
-from femur_nnunet.networks.from_plan import TRANSUNET_CLASS_PATH, transformer_sizes
+from femur_nnunet.networks.from_plan import (
+    TRANSUNET_CLASS_PATH,
+    VNET_CLASS_PATH,
+    VNET_IMPORTS,
+    transformer_sizes,
+    vnet_sizes,
+)
 from femur_nnunet.plan_settings import PLAN_BLOCK_KEY, FemurPlanSettings
 from femur_nnunet.planners.plan_options import CONFIGURATION
 from femur_nnunet.planners.presets import Preset
@@ -102,6 +108,9 @@ class FemurPlanner(ExperimentPlanner):
             kwargs = plan["architecture"]["arch_kwargs"]
             kwargs["transformer"] = transformer_sizes(self.settings.architecture, kwargs, plan["patch_size"])
             plan["architecture"]["network_class_name"] = TRANSUNET_CLASS_PATH
+        elif self.settings.architecture.family == "vnet":
+            plan["architecture"] = {"network_class_name": VNET_CLASS_PATH, "_kw_requires_import": VNET_IMPORTS,
+                                    "arch_kwargs": vnet_sizes(self.settings.vnet, plan["architecture"]["arch_kwargs"])}
         plan[PLAN_BLOCK_KEY] = self.settings.to_dict()
         return plan
 
@@ -113,6 +122,9 @@ class FemurPlanner(ExperimentPlanner):
         if self.settings.architecture.family == "transunet":
             arch_class_name = TRANSUNET_CLASS_PATH
             kwargs["transformer"] = transformer_sizes(self.settings.architecture, kwargs, list(patch_size))
+        elif self.settings.architecture.family == "vnet":
+            arch_class_name, arch_kwargs_req_import = VNET_CLASS_PATH, VNET_IMPORTS
+            kwargs = vnet_sizes(self.settings.vnet, kwargs)
         network = get_network_from_plans(arch_class_name, kwargs, arch_kwargs_req_import, input_channels,
                                          output_channels, allow_init=False, deep_supervision=True)
         return float(network.compute_conv_feature_map_size(patch_size))

@@ -20,6 +20,7 @@ from femur_nnunet.nnunet_folders import find_dataset, require_folder
 from femur_nnunet.plan_changes import with_changes
 from femur_nnunet.planners.femur_planner import FemurPlanner
 from femur_nnunet.planners.fingerprint import FemurFingerprintExtractor
+from femur_nnunet.planners.memory import memory_of_plan
 from femur_nnunet.planners.plan_options import CONFIGURATION, PlanOptions
 from femur_nnunet.planners.preprocess import preprocess_labelled, preprocess_unlabelled, put_tables_in_place
 from femur_nnunet.planners.presets import PRESETS, settings_for
@@ -62,7 +63,8 @@ def make_plan(options: PlanOptions) -> dict[str, Any]:
         state = "left as it was" if not options.preprocess else _preprocess(raw, preprocessed, plan, records, options)
         record.counts = {"labelled": len(extractor.dataset), "unlabelled": len(unlabelled_cases(records)),
                          "sites": len(sites)}
-        record.details = {"also_written_as_nnUNetPlans": stock_written, "preprocessed_data": state}
+        record.details = {"also_written_as_nnUNetPlans": stock_written, "preprocessed_data": state,
+                          "training_step_memory_mib": memory_of_plan(plan, preprocessed)}
         record.add_outputs([preprocessed / f"{options.plans_name}.json", *tables])
         record.add_inputs([raw / "dataset.json", raw / SCANS_TABLE_NAME])
         record.write(preprocessed, exit_code=0)

@@ -12,7 +12,7 @@ from femur_nnunet.command_line import CommandResult, make_parser, run_command, w
 from femur_nnunet.planners.plan_options import CONFIGURATION, PlanOptions
 from femur_nnunet.planners.presets import DEFAULT_PRESET, PRESETS
 
-_TRAINERS = {"transunet": "TransUNetDATrainer", "unet": "FemurTrainer"}
+_TRAINERS = {"transunet": "TransUNetDATrainer", "vnet": "VNetDiceL2Trainer", "unet": "FemurTrainer"}
 # Each worker imports torch and holds a scan: on a machine with many cores memory ends before they do.
 _MOST_WORKERS = 8
 
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
                          "preprocessing, one fixed 3d_fullres plan, unlabelled scans beside the labelled ones.",
                          'eval "$(femur_env --root DIR)"; femur_plan -d 501 --preset gpu24', jobs=True)
     parser.add_argument("-d", "--dataset-id", type=int, required=True, metavar="N", help="nnU-Net's dataset number")
-    parser.add_argument("--architecture", choices=("transunet", "unet"), default="transunet",
+    parser.add_argument("--architecture", choices=tuple(_TRAINERS), default="transunet",
                         help="network that the plan sizes (default: transunet)")
     parser.add_argument("--preset", choices=tuple(PRESETS), default=DEFAULT_PRESET,
                         help=f"machine that the plan is sized for (default: {DEFAULT_PRESET})")
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> CommandResult:
     # Imported here: it brings torch and nnU-Net, seconds that --help and a wrong option need not wait for.
+    from femur_nnunet.nnunet_folders import require_folder
+    from femur_nnunet.planners.memory import memory_line, memory_of_plan
     from femur_nnunet.planners.plan import make_plan
 
     options = PlanOptions(arguments.dataset_id, arguments.architecture, arguments.preset, arguments.spacing,
@@ -54,15 +56,18 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
     # nnU-Net prints as it goes; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
         plan = make_plan(options)
+        memory = memory_of_plan(plan, require_folder("nnUNet_preprocessed") / plan["dataset_name"])
     configuration = plan["configurations"][CONFIGURATION]
     lines = [f"plan {options.plans_name}: spacing {_times(configuration['spacing'])} mm, patch "
              f"{_times(configuration['patch_size'])}, batch {configuration['batch_size']}, "
              f"{options.architecture}, features {configuration['architecture']['arch_kwargs']['features_per_stage']}",
+             memory_line(memory),
              f"next: nnUNetv2_train {options.dataset_id} {CONFIGURATION} 0 -tr {_TRAINERS[options.architecture]} "
              f"-p {options.plans_name}"]
     return CommandResult(lines=lines, summary={"plans_name": options.plans_name,
                                                "patch_size": list(configuration["patch_size"]),
-                                               "batch_size": configuration["batch_size"]})
+                                               "batch_size": configuration["batch_size"],
+                                               "training_step_memory_mib": memory})
 
 
 def _times(values: Sequence[float]) -> str:

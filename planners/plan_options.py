@@ -28,7 +28,7 @@ class PlanOptions:
     @property
     def plans_name(self) -> str:
         """Name of the plan: FemurPlans, with architecture, preset and own name where they are not the default."""
-        stem = {"transunet": "FemurPlans", "unet": "FemurUNetPlans"}[self.architecture]
+        stem = {"transunet": "FemurPlans", "vnet": "FemurVNetPlans", "unet": "FemurUNetPlans"}[self.architecture]
         parts = [stem, "" if self.preset == DEFAULT_PRESET else self.preset, self.name]
         return "_".join(part for part in parts if part)
 

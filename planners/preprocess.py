@@ -8,7 +8,7 @@ from pathlib import Path
 from joblib import Parallel, delayed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord
+from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord, read_scans_table
 from femur_nnunet.command_line import progress
 from femur_nnunet.files import read_json
 from femur_nnunet.loading.training_cases import UNLABELLED_SUFFIX, unlabelled_cases
@@ -68,5 +68,6 @@ def put_tables_in_place(raw: Path, preprocessed: Path) -> list[Path]:
     """
     shutil.copyfile(raw / SCANS_TABLE_NAME, preprocessed / SCANS_TABLE_NAME)
     splits = read_splits(raw)
+    splits.check_against(read_scans_table(raw / SCANS_TABLE_NAME))
     write_splits(preprocessed, splits, nnunet_name=True)
     return [preprocessed / SCANS_TABLE_NAME, preprocessed / "splits_final.json"]

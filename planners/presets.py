@@ -10,6 +10,7 @@ from femur_nnunet.plan_settings import (
     FemurPlanSettings,
     OptimiserSettings,
     ScheduleSettings,
+    VNetSettings,
 )
 
 DEFAULT_PRESET = "gpu24"
@@ -52,6 +53,7 @@ _CPU = FemurPlanSettings(
                                       transformer_mlp_ratio=2.0, stochastic_depth=0.0),
     augmentation=AugmentationSettings(rotation_degrees=15.0),
     optimiser=OptimiserSettings(learning_rate=2e-3, weight_decay=1e-2, warmup_epochs=0),
+    vnet=VNetSettings(base_features=8, kernel_size=3),
     schedule=ScheduleSettings(epochs=18, iterations_per_epoch=20, validation_iterations=2, save_every=2),
 )
 
@@ -69,4 +71,6 @@ def settings_for(preset: str, architecture: str, *, epochs: int | None, seed: in
                        epochs=settings.schedule.epochs if epochs is None else epochs,
                        seed=settings.schedule.seed if seed is None else seed)
     family = replace(settings.architecture, family=architecture)  # type: ignore[arg-type]
-    return replace(settings, architecture=family, schedule=schedule)
+    # V-Net's penalty on its weights stands in the loss.
+    optimiser = replace(settings.optimiser, weight_decay=0.0) if architecture == "vnet" else settings.optimiser
+    return replace(settings, architecture=family, schedule=schedule, optimiser=optimiser)

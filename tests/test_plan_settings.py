@@ -41,6 +41,14 @@ def test_another_schema_is_refused():
     ("adaptation", {"mmd_weight": float("nan")}, "nan for adaptation.mmd_weight"),
     ("adaptation", {"mmd_bandwidths": []}, "no adaptation.mmd_bandwidths"),
     ("adaptation", {"mmd_bandwidths": ["a"]}, "'a' for adaptation.mmd_bandwidths"),
+    ("adaptation", {"layers": []}, r"adaptation.layers \[\]"),
+    ("adaptation", {"layers": ["bottleneck", "bottleneck"]}, "each once"),
+    ("adaptation", {"layers": ["skip_1"]}, "at least one of bottleneck, encoder_K, decoder_K"),
+    ("adaptation", {"mmd_queue_patches": -1}, "-1 for adaptation.mmd_queue_patches"),
+    ("teacher", {"decay": 1.5}, "1.5 for teacher.decay"),
+    ("teacher", {"ramp_end": 0.0}, "0.0 for teacher.ramp_end"),
+    ("selection", {"source_weight": 2.0}, "2.0 for selection.source_weight"),
+    ("sampling", {"labelled_patches": -2}, "-2 for sampling.labelled_patches"),
 ])
 def test_a_bad_value_is_refused_by_name(block, values, message):
     with pytest.raises(UsageError, match=message):

@@ -13,11 +13,17 @@ from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_p
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from torch import autocast
 
+from femur_nnunet.augmentation.ct_acquisition import (
+    CTAcquisitionTransform,
+    CTNormalisation,
+    with_ct_acquisition,
+)
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.loading.augmenters import seeded_augmenter, without_intensity_augmentation
 from femur_nnunet.loading.preprocessed_data import check_preprocessed_data
 from femur_nnunet.loading.training_cases import read_fold_splits
 from femur_nnunet.plan_settings import settings_from_configuration
+from femur_nnunet.trainers.labelled_loss import share_of_rank
 from femur_nnunet.trainers.random_state import seed_everything
 from femur_nnunet.trainers.resumable import ResumableTrainer
 from femur_nnunet.trainers.warmup_poly import WarmupPolyScheduler
@@ -64,6 +70,12 @@ class FemurTrainer(ResumableTrainer):
         super().initialize()
         check_preprocessed_data(self.plans_manager.plans, self.configuration_manager.configuration,
                                 Path(self.preprocessed_dataset_folder_base))
+        if self.settings.sampling.labelled_patches > 0:
+            self.batch_size = share_of_rank(self.patches_a_step())
+
+    def patches_a_step(self) -> int:
+        """Return the patches of a step over all GPUs: as many as the plan wants labelled, or its batch."""
+        return self.settings.sampling.labelled_patches or int(self.configuration_manager.batch_size)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """Return AdamW or SGD from the plan and the schedule of its rate."""
@@ -137,6 +149,16 @@ class FemurTrainer(ResumableTrainer):
             self.dataset_class(self.preprocessed_dataset_folder, train), self.batch_size, initial_size,
             self.configuration_manager.patch_size, self.label_manager, transforms=transforms,
             oversample_foreground_percent=self.settings.sampling.foreground_fraction, probabilistic_oversampling=True)
+
+    def get_training_transforms(self, *arguments: Any, **options: Any) -> Any:
+        """Return nnU-Net's transforms, with that of CT acquisition among them where the plan asks for it."""
+        transforms = super().get_training_transforms(*arguments, **options)
+        if not self.settings.augmentation.ct_acquisition:
+            return transforms
+        plan, configuration = self.plans_manager.plans, self.configuration_manager.configuration
+        return with_ct_acquisition(transforms, CTAcquisitionTransform(
+            self.settings.augmentation, CTNormalisation.of_plan(plan, configuration),
+            self.configuration_manager.spacing, list(self.plans_manager.transpose_forward).index(0)))
 
     def on_train_epoch_start(self) -> None:
         """Begin to count the epoch's steps."""

@@ -9,6 +9,7 @@ import torch
 from torch import distributed
 
 from femur_nnunet.adaptation.gathering import gather
+from femur_nnunet.errors import UsageError
 
 
 def patches_to_decode(labelled: torch.Tensor) -> torch.Tensor:
@@ -76,3 +77,23 @@ def labelled_share(count: torch.Tensor) -> torch.Tensor | float:
         return 1.0
     counts = gather(count[None])
     return count * len(counts) / counts.sum().clamp_min(1)
+
+
+def rows_of(outputs: Any, rows: torch.Tensor) -> Any:
+    """Return some patches of a network's outputs, a tensor or a list of levels."""
+    return [level[rows] for level in outputs] if isinstance(outputs, (list, tuple)) else outputs[rows]
+
+
+def share_of_rank(patches: int) -> int:
+    """Return how many of a step's patches each rank takes.
+
+    Raises
+    ------
+    UsageError
+        The ranks cannot share them evenly.
+    """
+    ranks = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    if patches % ranks:
+        raise UsageError(f"{patches} patches a step on {ranks} GPUs", expected="a number that the GPUs share evenly",
+                         action="change sampling.labelled_patches in the plan")
+    return patches // ranks

@@ -31,6 +31,10 @@ class ResumableTrainer(nnUNetTrainer):
         network = self.network.module if self.is_ddp else self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
+    def is_compiled(self) -> bool:
+        """Say whether the network runs under torch.compile, as it does on GPUs by nnU-Net's default."""
+        return isinstance(self.network.module if self.is_ddp else self.network, OptimizedModule)
+
     def extra_state(self) -> dict[str, Any]:
         """Return what a subclass keeps in the checkpoint besides nnU-Net's own state."""
         return {}

@@ -1,6 +1,8 @@
-"""The site classifier that the reversed gradient comes from: on tokens and on their mean."""
+"""The site classifiers that the reversed gradient comes from: on tokens and on their mean, for each layer."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -46,6 +48,36 @@ class SiteClassifier(nn.Module):
         pooled_loss = nn.functional.cross_entropy(pooled_logits, sites)
         accuracy = (pooled_logits.detach().argmax(1) == sites).float().mean()
         return 0.5 * (token_loss + pooled_loss), accuracy
+
+
+class LayerClassifiers(nn.Module):
+    """One :class:`SiteClassifier` for each attached layer.
+
+    Parameters
+    ----------
+    token_widths : mapping of str to int
+        Width of the tokens of each layer.
+    n_sites, hidden : int
+        See :class:`SiteClassifier`.
+    """
+
+    def __init__(self, token_widths: Mapping[str, int], n_sites: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({layer: SiteClassifier(width, n_sites, hidden)
+                                     for layer, width in token_widths.items()})
+
+    def loss(self, tokens: Mapping[str, torch.Tensor], sites: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the means over layers of the classifiers' losses and of their accuracies.
+
+        Parameters
+        ----------
+        tokens : mapping of str to Tensor
+            For each layer (n, t, w).
+        sites : Tensor
+            Shape (n,), integer sites.
+        """
+        found = [self.layers[layer].loss(values, sites) for layer, values in tokens.items()]  # type: ignore[operator]
+        return torch.stack([loss for loss, _ in found]).mean(), torch.stack([right for _, right in found]).mean()
 
 
 def _perceptron(width: int, n_sites: int, hidden: int) -> nn.Sequential:

@@ -1,14 +1,16 @@
-"""The two adaptation terms of a training step, from tokens and sites of a batch."""
+"""The adaptation terms of a training step, from tokens and sites of a batch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from femur_nnunet.adaptation.gradient_reversal import ramp, reversal_strength, reverse_gradient
 from femur_nnunet.adaptation.mmd import mmd_between_sites
-from femur_nnunet.adaptation.site_classifier import SiteClassifier
+from femur_nnunet.adaptation.site_classifier import LayerClassifiers
+from femur_nnunet.adaptation.site_queue import FeatureQueues
 from femur_nnunet.plan_settings import AdaptationSettings
 
 
@@ -18,63 +20,117 @@ class AdaptationTerms:
 
     Attributes
     ----------
-    total : Tensor
-        ``domain_weight * domain + ramp * mmd_weight * mmd``; each term stands in it once.
     domain, mmd : Tensor
         The terms without their weights.
+    domain_weight, mmd_weight : float
+        Their weights in this step, ramps included.
     strength : float
         Lambda of the gradient reversal in this step.
     site_accuracy : Tensor
         Accuracy of the site classifier on pooled features.
     """
 
-    total: torch.Tensor
     domain: torch.Tensor
     mmd: torch.Tensor
+    domain_weight: float
+    mmd_weight: float
     strength: float
     site_accuracy: torch.Tensor
+
+    @property
+    def total(self) -> torch.Tensor:
+        """The weighted sum; each term stands in it once."""
+        return self.domain_weight * self.domain + self.mmd_weight * self.mmd
+
+    def reaching_encoder(self) -> dict[str, torch.Tensor]:
+        """Return the weighted terms that should have a gradient at the encoder in this step."""
+        found = {}
+        if self.domain_weight > 0 and self.strength > 0:
+            found["domain"] = self.domain_weight * self.domain
+        if self.mmd_weight > 0:
+            found["mmd"] = self.mmd_weight * self.mmd
+        return found
 
     def record(self) -> dict[str, float]:
         """Return the numbers that are logged for a step."""
         return {"domain_loss": float(self.domain.detach()), "mmd": float(self.mmd.detach()),
-                "reversal_strength": self.strength, "site_accuracy": float(self.site_accuracy)}
+                "reversal_strength": self.strength, "mmd_weight": self.mmd_weight,
+                "site_accuracy": float(self.site_accuracy)}
 
 
-def adaptation_terms(tokens: torch.Tensor, sites: torch.Tensor, head: SiteClassifier, *, progress: float,
-                     settings: AdaptationSettings) -> AdaptationTerms:
-    """Compute the site classifier's loss behind the reversed gradient, and MMD.
+def adaptation_terms(tokens: Mapping[str, torch.Tensor], sites: torch.Tensor, heads: LayerClassifiers, *,
+                     progress: float, settings: AdaptationSettings, queues: FeatureQueues | None = None,
+                     sample_seed: int = 0) -> AdaptationTerms:
+    """Compute the site classifier's loss behind the reversed gradient, and MMD, and fill the queues.
+
+    Computed in float32 and outside of autocast: differences of kernel means vanish in half precision.
 
     Parameters
     ----------
-    tokens : Tensor
-        Shape (n, t, w), of the whole (global) batch, with gradient; computed on in float32, since
-        differences of kernel means vanish in half precision.
+    tokens : mapping of str to Tensor
+        For each attached layer (n, t, w), of the whole (global) batch, with gradient.
     sites : Tensor
         Shape (n,), integer sites.
-    head : SiteClassifier
-        Learns to tell sites; its own gradient is not reversed.
+    heads : LayerClassifiers
+        Learn to tell sites; their own gradient is not reversed.
     progress : float
         Share of training that is done, 0..1.
     settings : AdaptationSettings
         Weights and schedules.
+    queues : FeatureQueues, optional
+        Features of past steps; the present ones are added to them, without gradient.
+    sample_seed : int
+        Seeds the sample of tokens, so that all ranks that hold the same batch draw the same one.
     """
-    tokens = tokens.float()
     strength = reversal_strength(progress, settings)
-    domain, accuracy = head.loss(reverse_gradient(tokens, strength), sites)
-    mmd = _mmd(tokens, sites, settings)
-    total = settings.domain_weight * domain + ramp(progress, settings) * settings.mmd_weight * mmd
-    return AdaptationTerms(total, domain, mmd, strength, accuracy)
+    mmd_weight = settings.mmd_weight * ramp(progress, settings)
+    with torch.autocast(device_type=sites.device.type, enabled=False):
+        tokens = {layer: values.float() for layer, values in tokens.items()}
+        domain, accuracy = heads.loss({layer: reverse_gradient(values, strength) for layer, values in tokens.items()},
+                                      sites)
+        # Without a weight MMD is only logged.
+        with torch.set_grad_enabled(mmd_weight > 0 and torch.is_grad_enabled()):
+            mmd = torch.stack([_mmd(layer, values, sites, settings, queues, sample_seed)
+                               for layer, values in tokens.items()]).mean()
+    return AdaptationTerms(domain, mmd, settings.domain_weight, mmd_weight, strength, accuracy)
 
 
-def _mmd(tokens: torch.Tensor, sites: torch.Tensor, settings: AdaptationSettings) -> torch.Tensor:
-    """MMD of pooled features (where a site has two patches) plus MMD of a sample of tokens of each site."""
-    pooled = mmd_between_sites(tokens.mean(dim=1), sites, settings.mmd_bandwidths)
+def _mmd(layer: str, tokens: torch.Tensor, sites: torch.Tensor, settings: AdaptationSettings,
+         queues: FeatureQueues | None, sample_seed: int) -> torch.Tensor:
+    """MMD of a layer's pooled features plus MMD of a sample of the tokens of each site."""
+    pooled = tokens.mean(dim=1)
+    value = mmd_between_sites(pooled, sites, settings.mmd_bandwidths, queues.pooled[layer] if queues else None)
+    if queues is not None:
+        queues.pooled[layer].push(pooled, sites)
     if settings.mmd_tokens == 0:
-        return pooled
+        return value
+    rows, row_sites = token_sample(tokens, sites, settings.mmd_tokens, sample_seed)
+    value = value + mmd_between_sites(rows, row_sites, settings.mmd_bandwidths,
+                                      queues.tokens[layer] if queues else None)
+    if queues is not None:
+        queues.tokens[layer].push(rows, row_sites)
+    return value
+
+
+def token_sample(tokens: torch.Tensor, sites: torch.Tensor, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return at most ``count`` tokens of each site, drawn with a seed, and the site of each.
+
+    The kernel's size is bounded by ``count``, whatever the number of tokens.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        Shape (n, t, w).
+    sites : Tensor
+        Shape (n,).
+    count, seed : int
+        Tokens of a site, and what the draw depends on besides the shapes.
+    """
+    generator = torch.Generator().manual_seed(seed)
     rows, row_sites = [], []
     for site in torch.unique(sites).tolist():
         own = tokens[sites == site].flatten(0, 1)
-        chosen = torch.randperm(len(own), device=own.device)[:settings.mmd_tokens]
+        chosen = torch.randperm(len(own), generator=generator)[:count].to(own.device)
         rows.append(own[chosen])
         row_sites.append(torch.full((len(chosen),), site, device=sites.device))
-    return pooled + mmd_between_sites(torch.cat(rows), torch.cat(row_sites), settings.mmd_bandwidths)
+    return torch.cat(rows), torch.cat(row_sites)

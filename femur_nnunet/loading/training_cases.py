@@ -6,11 +6,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from femur_nnunet.case_ids import parse_case_id
 from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord, read_scans_table
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.splits import read_splits
 
 UNLABELLED_SUFFIX = "_unlabelled"
+_FEWEST_TO_HOLD_OUT = 5
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class FoldCases:
     unlabelled: list[str]
     sites: list[str]
 
+    @property
+    def labelled_sites(self) -> list[str]:
+        """Sites with labelled training cases, sorted."""
+        return sorted({parse_case_id(case).site for case in self.train})
+
 
 def read_fold_splits(preprocessed_folder: Path, fold: int | str, *, allow_all: bool,
                      available: Collection[str]) -> tuple[list[str], list[str]]:
@@ -51,10 +60,12 @@ def read_fold_splits(preprocessed_folder: Path, fold: int | str, *, allow_all: b
     Raises
     ------
     FemurError
-        A split file is missing or was changed, a participant leaks, the fold lies outside, a case is
-        not preprocessed, or fold ``all`` is not allowed.
+        A split file is missing or was changed, a participant leaks, a case contradicts the cohort table
+        (it has the role test, say), the fold lies outside, a case is not preprocessed, or fold ``all`` is
+        not allowed.
     """
     splits = read_splits(preprocessed_folder, nnunet_name=True)
+    splits.check_against(read_scans_table(preprocessed_folder / SCANS_TABLE_NAME))
     if fold == "all":
         if not allow_all:
             raise UsageError("fold all", expected="a fold with a validation set of its own",
@@ -115,3 +126,27 @@ def fold_cases(preprocessed_folder: Path, train: list[str], validation: list[str
     return FoldCases(train, validation, unlabelled, labelled_sites + other_sites)
 
 
+def hold_out_unlabelled(unlabelled: list[str], fraction: float) -> tuple[list[str], list[str]]:
+    """Part unlabelled cases by participant into those to train on and those kept out for scoring.
+
+    Of each site with at least five participants a share, rounded and at least one, is kept out; of a
+    smaller one nobody, since its scans are needed for training. The draw depends on the participants
+    alone, so that all folds' and seeds' trainings of a cohort keep out the same ones.
+
+    Parameters
+    ----------
+    unlabelled : list of str
+        Case ids.
+    fraction : float
+        Share of the participants; 0 keeps out nobody.
+    """
+    owner = {case: (parse_case_id(case).site, parse_case_id(case).participant_hash) for case in unlabelled}
+    kept_out: set[tuple[str, str]] = set()
+    for site in sorted({site for site, _ in owner.values()}):
+        participants = sorted({participant for participant in owner.values() if participant[0] == site})
+        if fraction > 0 and len(participants) >= _FEWEST_TO_HOLD_OUT:
+            count = max(1, round(fraction * len(participants)))
+            kept_out |= {participants[number] for number in
+                         np.random.default_rng(0).permutation(len(participants))[:count]}
+    return ([case for case in unlabelled if owner[case] not in kept_out],
+            [case for case in unlabelled if owner[case] in kept_out])

@@ -11,9 +11,20 @@ from torch import nn
 
 from femur_nnunet.errors import UsageError
 from femur_nnunet.networks.transunet import TransUNet3D
-from femur_nnunet.plan_settings import PLAN_BLOCK_KEY, ArchitectureSettings, settings_from_configuration
+from femur_nnunet.networks.vnet import VNet
+from femur_nnunet.plan_settings import (
+    PLAN_BLOCK_KEY,
+    ArchitectureSettings,
+    FemurPlanSettings,
+    VNetSettings,
+    settings_from_configuration,
+)
 
 TRANSUNET_CLASS_PATH = f"{TransUNet3D.__module__}.{TransUNet3D.__qualname__}"
+VNET_CLASS_PATH = f"{VNet.__module__}.{VNet.__qualname__}"
+# What VNet takes from a plan as the name of a class.
+VNET_IMPORTS = ["norm_op"]
+_MOST_CONVOLUTIONS = 3
 # What a plan may name, by dotted path: a plan is data and must not be able to name any callable.
 ALLOWED_IMPORTS = frozenset({
     "torch.nn.modules.conv.Conv3d", "torch.nn.modules.instancenorm.InstanceNorm3d", "torch.nn.LeakyReLU",
@@ -53,24 +64,81 @@ def build_transunet(configuration: Mapping[str, Any], input_channels: int, num_c
         The plan was made for another of our architectures, is not three-dimensional, or names
         something that is not on the list of allowed building blocks.
     """
-    settings = settings_from_configuration(configuration)
-    if settings.architecture.family != "transunet":
-        raise UsageError(f"a plan for the architecture {settings.architecture.family}",
-                         expected="a plan made by femur_plan --architecture transunet",
-                         action="give the right plan with -p, or another trainer")
+    settings = _settings_for(configuration, "transunet")
     arch_kwargs = dict(configuration["architecture"]["arch_kwargs"])
-    if len(configuration["patch_size"]) != 3:
-        raise UsageError("a two-dimensional plan", expected="the configuration 3d_fullres",
-                         action="train with: nnUNetv2_train DATASET 3d_fullres FOLD")
     if PLAN_BLOCK_KEY not in configuration:
-        if "n_conv_per_stage" not in arch_kwargs:
-            raise UsageError("a stock plan of another network than PlainConvUNet",
-                             expected="nnU-Net's default plan or one of femur_plan", action="run femur_plan")
         arch_kwargs["transformer"] = transformer_sizes(settings.architecture, arch_kwargs, configuration["patch_size"])
     for name in configuration["architecture"]["_kw_requires_import"]:
         if arch_kwargs[name] is not None:
             arch_kwargs[name] = _allowed_class(arch_kwargs[name])
-    return TransUNet3D(input_channels, num_classes, deep_supervision=deep_supervision, **arch_kwargs)
+    return TransUNet3D(input_channels, num_classes, deep_supervision=deep_supervision,
+                       activation_checkpointing=settings.architecture.activation_checkpointing, **arch_kwargs)
+
+
+def vnet_sizes(vnet: VNetSettings, arch_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of :class:`VNet` for the topology of nnU-Net's U-Net.
+
+    Strides and the axes of flat kernels are those of the U-Net's finest stages, as many as
+    ``vnet.levels`` asks for; the number of convolutions grows by one a stage up to three, as in the paper.
+
+    Raises
+    ------
+    UsageError
+        The kernel's edge is even: there would be no voxel in its middle.
+    """
+    if vnet.kernel_size % 2 == 0:
+        raise UsageError(f"{vnet.kernel_size} for vnet.kernel_size", expected="an odd number",
+                         action="correct the plan")
+    stages = min(vnet.levels + 1, len(arch_kwargs["strides"]))
+    most_features = max(int(width) for width in arch_kwargs["features_per_stage"])
+    convolutions = [min(stage + 1, _MOST_CONVOLUTIONS) for stage in range(stages)]
+    return {
+        "features_per_stage": [min(vnet.base_features * 2**stage, most_features) for stage in range(stages)],
+        "kernel_sizes": [[1 if edge == 1 else vnet.kernel_size for edge in kernel]
+                         for kernel in arch_kwargs["kernel_sizes"][:stages]],
+        "strides": [list(stride) for stride in arch_kwargs["strides"][:stages]],
+        "n_conv_per_stage": convolutions,
+        "n_conv_per_stage_decoder": convolutions[-2::-1],
+        "conv_bias": arch_kwargs["conv_bias"],
+        "norm_op": arch_kwargs["norm_op"],
+        "norm_op_kwargs": arch_kwargs["norm_op_kwargs"],
+    }
+
+
+def build_vnet(configuration: Mapping[str, Any], input_channels: int, num_classes: int, *,
+               deep_supervision: bool) -> nn.Module:
+    """Build the V-Net of a plan's configuration; on a stock plan of nnU-Net, of its topology and the default sizes.
+
+    Raises
+    ------
+    UsageError
+        As :func:`build_transunet`.
+    """
+    settings = _settings_for(configuration, "vnet")
+    arch_kwargs = dict(configuration["architecture"]["arch_kwargs"])
+    if PLAN_BLOCK_KEY not in configuration:
+        arch_kwargs = vnet_sizes(settings.vnet, arch_kwargs)
+    for name in VNET_IMPORTS:
+        if arch_kwargs[name] is not None:
+            arch_kwargs[name] = _allowed_class(arch_kwargs[name])
+    return VNet(input_channels, num_classes, deep_supervision=deep_supervision, **arch_kwargs)
+
+
+def _settings_for(configuration: Mapping[str, Any], family: str) -> FemurPlanSettings:
+    """Return the plan's settings; a plan made for another of our architectures, or flat, is refused."""
+    settings = settings_from_configuration(configuration)
+    own = PLAN_BLOCK_KEY in configuration
+    if own and settings.architecture.family != family:
+        raise UsageError(f"a plan for the architecture {settings.architecture.family}",
+                         expected=f"a plan made by femur_plan --architecture {family}",
+                         action="give the right plan with -p, or another trainer")
+    if len(configuration["patch_size"]) != 3:
+        raise UsageError("a two-dimensional plan", expected="the configuration 3d_fullres",
+                         action="train with: nnUNetv2_train DATASET 3d_fullres FOLD")
+    if not own and "n_conv_per_stage" not in configuration["architecture"]["arch_kwargs"]:
+        raise UsageError("a stock plan of another network than PlainConvUNet",
+                         expected="nnU-Net's default plan or one of femur_plan", action="run femur_plan")
+    return settings
 
 
 def _allowed_class(dotted_path: str) -> Any:

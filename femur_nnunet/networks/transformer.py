@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from femur_nnunet.networks.checkpointing import run_segment
+
 
 class TransformerLayer(nn.Module):
     """Self-attention and MLP, each behind a LayerNorm and beside a residual path.
@@ -83,10 +85,11 @@ class BottleneckTransformer(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, feature_map: torch.Tensor, *, checkpointing: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the map (n, features, d, h, w) with the transformer's result added, and the tokens.
 
-        The tokens (n, d*h*w, width) are what the adaptation terms see.
+        The tokens (n, d*h*w, width) are what the adaptation terms see. With ``checkpointing`` the
+        inside of the layers is not stored for the way back.
         """
         size = feature_map.shape[2:]
         tokens = self.embed(feature_map.flatten(2).transpose(1, 2))
@@ -95,7 +98,7 @@ class BottleneckTransformer(nn.Module):
             positions = functional.interpolate(positions.float(), size=size, mode="trilinear", align_corners=False)
         tokens = tokens + positions.flatten(2).transpose(1, 2).to(tokens.dtype)
         for layer in self.layers:
-            tokens = layer(tokens)
+            tokens = run_segment(layer, tokens, checkpointing=checkpointing)
         tokens = self.norm(tokens)
         restored = self.unembed(tokens).transpose(1, 2).reshape(len(feature_map), -1, *size)
         return feature_map + restored, tokens

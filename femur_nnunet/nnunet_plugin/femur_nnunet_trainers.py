@@ -3,6 +3,16 @@
 nnU-Net forgets modules of this folder after a look-up; classes defined here could not be pickled.
 """
 
-from femur_nnunet.trainers import FemurTrainer, TransUNetDATrainer, TransUNetTrainer
+from femur_nnunet.trainers import (
+    FemurTrainer,
+    TransUNetDAPlusTrainer,
+    TransUNetDATrainer,
+    TransUNetGRLTrainer,
+    TransUNetMeanTeacherTrainer,
+    TransUNetMMDTrainer,
+    TransUNetTrainer,
+    VNetDiceL2Trainer,
+)
 
-__all__ = ["FemurTrainer", "TransUNetDATrainer", "TransUNetTrainer"]
+__all__ = ["FemurTrainer", "TransUNetDAPlusTrainer", "TransUNetDATrainer", "TransUNetGRLTrainer",
+           "TransUNetMMDTrainer", "TransUNetMeanTeacherTrainer", "TransUNetTrainer", "VNetDiceL2Trainer"]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from femur_nnunet.adaptation.mmd import mmd_between_sites, unbiased_mmd2
+from femur_nnunet.adaptation import mmd
+from femur_nnunet.adaptation.mmd import kernel_sum, mmd_between_sites, unbiased_mmd2
+from femur_nnunet.adaptation.site_queue import SiteQueue
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -105,3 +107,145 @@ def test_one_row_a_site_gives_zero_that_can_go_backward():
     value.backward()
     assert value.item() == 0.0
     assert features.grad.abs().sum() == 0
+
+
+def slow_mmd2_with_queues(live_a, live_b, queue_a, queue_b, bandwidths) -> float:
+    """Means of the kernel over pairs that hold a live row, pair by pair in plain Python."""
+    everything = np.concatenate([live_a, live_b, queue_a, queue_b])
+    distances = [float(((x - y) ** 2).sum()) for i, x in enumerate(everything) for j, y in enumerate(everything)
+                 if i != j]
+    width = sum(distances) / len(distances)
+
+    def mean(pairs):
+        return sum(sum(math.exp(-float(((x - y) ** 2).sum()) / (b * width)) for b in bandwidths)
+                   for x, y in pairs) / len(pairs)
+
+    def within(live, queue):
+        return mean([(live[i], live[j]) for i in range(len(live)) for j in range(i)] + [(x, y) for x in live
+                                                                                        for y in queue])
+
+    across = mean([(x, y) for x in live_a for y in live_b] + [(x, y) for x in live_a for y in queue_b]
+                  + [(x, y) for x in queue_a for y in live_b])
+    return within(live_a, queue_a) + within(live_b, queue_b) - 2 * across
+
+
+def samples(*counts: int, shift: float = 1.0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(8)
+    return [torch.randn(count, 3, dtype=torch.float64, generator=generator) + shift * (number % 2)
+            for number, count in enumerate(counts)]
+
+
+@pytest.mark.parametrize("counts", [(3, 4, 5, 6), (1, 1, 4, 2), (2, 3, 0, 4)])
+def test_with_queues_the_estimate_is_that_of_all_pairs_that_hold_a_live_row(counts):
+    parts = samples(*counts)
+    fast = unbiased_mmd2(parts[0], parts[1], BANDWIDTHS, first_queue=parts[2], second_queue=parts[3])
+    assert fast.item() == pytest.approx(slow_mmd2_with_queues(*(p.numpy() for p in parts), BANDWIDTHS), rel=1e-9)
+
+
+def test_with_queues_the_estimate_is_zero_in_expectation_for_equal_distributions():
+    torch.manual_seed(11)
+    values = torch.stack([unbiased_mmd2(*torch.randn(2, 2, 3), BANDWIDTHS, first_queue=torch.randn(6, 3),
+                                        second_queue=torch.randn(9, 3)) for _ in range(400)])
+    assert abs(values.mean()) < 4 * values.std() / math.sqrt(len(values))
+    assert (values < 0).any()
+
+
+def test_the_gradient_with_queues_is_that_of_finite_differences_at_a_constant_width():
+    live_a, live_b, queue_a, queue_b = samples(2, 3, 4, 5)
+    live_a.requires_grad_(True)
+    unbiased_mmd2(live_a, live_b, BANDWIDTHS, first_queue=queue_a, second_queue=queue_b).backward()
+    everything = torch.cat([live_a.detach(), live_b, queue_a, queue_b])
+    width = torch.cdist(everything, everything).square().sum() / (len(everything) * (len(everything) - 1))
+
+    def value(rows):
+        def kernel(x, y):
+            return sum(torch.exp(-torch.cdist(x, y).square() / (b * width)) for b in BANDWIDTHS)
+
+        across = (kernel(rows, live_b).sum() + kernel(rows, queue_b).sum() + kernel(queue_a, live_b).sum()) / (
+            2 * 3 + 2 * 5 + 4 * 3)
+        return (kernel(rows[:1], rows[1:]).sum() + kernel(rows, queue_a).sum()) / (1 + 2 * 4) - 2 * across
+
+    for row in range(2):
+        for column in range(3):
+            step = torch.zeros_like(live_a)
+            step[row, column] = 1e-6
+            with torch.no_grad():
+                difference = (value(live_a + step) - value(live_a - step)) / 2e-6
+            assert live_a.grad[row, column].item() == pytest.approx(difference.item(), rel=1e-5, abs=1e-9)
+
+
+def test_live_rows_always_carry_gradient_and_queued_rows_never_do():
+    live_a, live_b, queue_a, queue_b = (rows.requires_grad_(True) for rows in samples(1, 1, 3, 3))
+    unbiased_mmd2(live_a, live_b, BANDWIDTHS, first_queue=queue_a, second_queue=queue_b).backward()
+    assert live_a.grad.norm() > 0
+    assert live_b.grad.norm() > 0
+    assert queue_a.grad is None
+    assert queue_b.grad is None
+
+
+def test_a_longer_queue_does_not_shrink_the_gradient_of_the_present_batch():
+    def norm(queued):
+        live_a, live_b, queue_a, queue_b = samples(2, 2, queued, queued, shift=2.0)
+        live_a.requires_grad_(True)
+        unbiased_mmd2(live_a, live_b, BANDWIDTHS, first_queue=queue_a, second_queue=queue_b).backward()
+        return live_a.grad.norm().item()
+
+    assert norm(200) > 0.5 * norm(20)
+
+
+def test_one_patch_a_site_aligns_by_the_queue_and_moves_the_sites_together():
+    queue = SiteQueue(2, 8)
+    torch.manual_seed(12)
+    queue.push(torch.cat([torch.randn(8, 3), torch.randn(8, 3) + 3.0]), torch.tensor([0] * 8 + [1] * 8))
+    live = torch.tensor([[0.0, 0.0, 0.0], [3.0, 3.0, 3.0]], requires_grad=True)
+    mmd_between_sites(live, torch.tensor([0, 1]), BANDWIDTHS, queue).backward()
+    down = -live.grad
+    assert down[0].sum() > 0
+    assert down[1].sum() < 0
+
+
+def test_a_third_sites_queue_belongs_to_the_pooled_rest():
+    live, sites = torch.randn(6, 3, dtype=torch.float64), torch.tensor([0, 1, 2] * 2)
+    queue = SiteQueue(3, 4)
+    queued = torch.randn(12, 3)
+    queue.push(queued, torch.tensor([0, 1, 2] * 4))
+    queued = queued.double()
+    expected = np.mean([slow_mmd2_with_queues(
+        live[site::3].numpy(), live[sites != site].numpy(), queued[site::3].numpy(),
+        queued[torch.arange(12) % 3 != site].numpy(), BANDWIDTHS) for site in range(3)])
+    assert mmd_between_sites(live, sites, BANDWIDTHS, queue).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_blocks_give_the_value_and_gradient_of_the_whole(monkeypatch):
+    first, second = samples(13, 7)
+    widths = torch.tensor([2.0, 5.0], dtype=torch.float64)
+    results = []
+    for block in (1 << 20, 14):
+        monkeypatch.setattr(mmd, "LARGEST_BLOCK", block)
+        rows = first.clone().requires_grad_(True)
+        value = kernel_sum(rows, second, widths) + kernel_sum(rows, rows, widths, without_diagonal=True)
+        value.backward()
+        results.append((value.detach(), rows.grad))
+    assert torch.allclose(results[0][0], results[1][0], rtol=1e-12)
+    assert torch.allclose(results[0][1], results[1][1], rtol=1e-10)
+
+
+def stored_values(rows: int) -> int:
+    """Values kept for the backward pass; a tensor that several blocks share counts once."""
+    stored = {}
+
+    def keep(tensor):
+        stored[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // tensor.element_size()
+        return tensor
+
+    features = torch.randn(rows, 4, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        kernel_sum(features, features, torch.ones(5), without_diagonal=True)
+    return sum(stored.values())
+
+
+def test_what_is_kept_for_the_backward_pass_grows_with_rows_not_with_pairs(monkeypatch):
+    monkeypatch.setattr(mmd, "LARGEST_BLOCK", 1 << 10)
+    assert stored_values(512) <= 2.1 * stored_values(256) < 2.1 * 10 * 256
+    monkeypatch.setattr(mmd, "LARGEST_BLOCK", 1 << 30)
+    assert stored_values(256) > 5 * 256 * 256

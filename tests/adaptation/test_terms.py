@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from femur_nnunet.adaptation.site_classifier import SiteClassifier
-from femur_nnunet.adaptation.terms import adaptation_terms
+from femur_nnunet.adaptation.gradient_reversal import reversal_strength, reverse_gradient
+from femur_nnunet.adaptation.site_classifier import LayerClassifiers
+from femur_nnunet.adaptation.site_queue import FeatureQueues
+from femur_nnunet.adaptation.terms import adaptation_terms, token_sample
 from femur_nnunet.networks.transunet import TransUNet3D
 from femur_nnunet.plan_settings import AdaptationSettings
 
@@ -26,12 +29,16 @@ def small_network() -> TransUNet3D:
                                     "grid": [2, 2, 2]})
 
 
+def heads(n_sites: int = 2) -> LayerClassifiers:
+    return LayerClassifiers({"bottleneck": 8}, n_sites, 8)
+
+
 def encoder_gradient(settings: AdaptationSettings) -> torch.Tensor:
     """Gradient of the total adaptation loss at the first convolution of the encoder."""
     network = small_network().train()
     network.return_tokens = True
     torch.manual_seed(1)
-    head = SiteClassifier(8, 2, 8)
+    head = heads()
     _, tokens = network(torch.randn(4, 1, 8, 8, 8))
     adaptation_terms(tokens, SITES, head, progress=1.0, settings=settings).total.backward()
     return next(network.encoder.parameters()).grad
@@ -57,7 +64,8 @@ def test_the_total_holds_each_term_exactly_once():
 def test_the_total_is_the_weighted_sum_of_the_terms(progress):
     settings = AdaptationSettings(domain_weight=0.3, mmd_weight=0.7, ramp_start=0.2, ramp_end=0.4, head_hidden=8)
     torch.manual_seed(5)
-    terms = adaptation_terms(torch.randn(4, 6, 8), SITES, SiteClassifier(8, 2, 8), progress=progress, settings=settings)
+    terms = adaptation_terms({"bottleneck": torch.randn(4, 6, 8)}, SITES, heads(), progress=progress,
+                             settings=settings)
     ramp = {0.0: 0.0, 0.3: 0.5, 1.0: 1.0}[progress]
     assert terms.total.item() == pytest.approx(0.3 * terms.domain.item() + ramp * 0.7 * terms.mmd.item(), rel=1e-5)
 
@@ -69,7 +77,7 @@ def test_the_encoders_gradient_grows_linearly_with_lambda_not_with_its_square():
 
 def test_the_heads_own_gradient_is_not_reversed():
     torch.manual_seed(2)
-    tokens, head = torch.randn(4, 5, 8), SiteClassifier(8, 2, 8)
+    tokens, head = {"bottleneck": torch.randn(4, 5, 8)}, heads()
     before = head.loss(tokens, SITES)[0].item()
     adaptation_terms(tokens, SITES, head, progress=1.0, settings=SETTINGS).domain.backward()
     with torch.no_grad():
@@ -81,12 +89,108 @@ def test_the_heads_own_gradient_is_not_reversed():
 def test_one_patch_a_site_still_aligns_by_its_tokens():
     torch.manual_seed(3)
     tokens = torch.randn(2, 16, 8, requires_grad=True)
-    terms = adaptation_terms(tokens, torch.tensor([0, 1]), SiteClassifier(8, 2, 8), progress=1.0, settings=SETTINGS)
+    terms = adaptation_terms({"bottleneck": tokens}, torch.tensor([0, 1]), heads(), progress=1.0, settings=SETTINGS)
     (gradient,) = torch.autograd.grad(terms.mmd, tokens)
     assert gradient.norm() > 0
 
 
 def test_half_precision_tokens_are_computed_in_float32():
     tokens = torch.randn(4, 6, 8, dtype=torch.float16)
-    terms = adaptation_terms(tokens, SITES, SiteClassifier(8, 2, 8), progress=1.0, settings=SETTINGS)
+    terms = adaptation_terms({"bottleneck": tokens}, SITES, heads(), progress=1.0, settings=SETTINGS)
     assert terms.mmd.dtype == terms.domain.dtype == torch.float32
+
+
+def test_inside_autocast_the_terms_and_their_gradients_are_those_of_float32():
+    torch.manual_seed(6)
+    tokens = torch.randn(4, 6, 8, requires_grad=True)
+    head = heads()
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            terms = adaptation_terms({"bottleneck": tokens}, SITES, head, progress=1.0, settings=SETTINGS)
+        found.append((terms.total.detach(), torch.autograd.grad(terms.total, tokens)[0]))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_the_reversal_chain_is_minus_lambda_times_finite_differences():
+    settings = replace(SETTINGS, mmd_weight=0.0, reversal_strength=0.7)
+    torch.manual_seed(7)
+    network, tokens = torch.nn.Linear(5, 8).double(), torch.randn(4, 3, 5, dtype=torch.float64)
+    head = heads().double()
+
+    def domain():
+        # In float64 throughout: adaptation_terms itself works in float32.
+        reversed_tokens = reverse_gradient(network(tokens), reversal_strength(1.0, settings))
+        return head.loss({"bottleneck": reversed_tokens}, SITES)[0]
+
+    domain().backward()
+    for position in ((0, 0), (7, 4), (3, 2)):
+        values = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                network.weight[position] += step
+                values.append(domain().item())
+                network.weight[position] -= step
+        assert network.weight.grad[position].item() == pytest.approx(-0.7 * (values[0] - values[1]) / 2e-6, rel=1e-5)
+
+
+def test_the_token_sample_depends_on_its_seed_alone_not_on_a_ranks_random_state():
+    tokens = torch.randn(4, 50, 3)
+    samples = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        samples.append(token_sample(tokens, SITES, 10, seed=5)[0])
+    assert torch.equal(*samples)
+    assert not torch.equal(samples[0], token_sample(tokens, SITES, 10, seed=6)[0])
+
+
+def test_the_token_sample_is_bounded_and_holds_tokens_of_their_own_site():
+    tokens = SITES[:, None, None].float().expand(4, 50, 3)
+    rows, row_sites = token_sample(tokens, SITES, 10, seed=0)
+    assert rows.shape == (20, 3)
+    assert torch.equal(rows[:, 0], row_sites.float())
+
+
+def test_the_queues_take_up_a_step_after_it_was_compared_with_the_past():
+    queues = FeatureQueues(("bottleneck",), 2, patches=8, tokens=0)
+    tokens = torch.randn(4, 6, 8)
+    settings = replace(SETTINGS, mmd_tokens=0)
+    first, second = (adaptation_terms({"bottleneck": tokens}, SITES, heads(), progress=1.0, settings=settings,
+                                      queues=queues).mmd for _ in range(2))
+    plain = adaptation_terms({"bottleneck": tokens}, SITES, heads(), progress=1.0, settings=settings).mmd
+    assert first == plain
+    assert second != plain
+    own, _ = queues.pooled["bottleneck"].own_and_rest(0, like=torch.zeros(1, 8))
+    assert torch.equal(own, tokens.mean(dim=1)[SITES == 0].repeat(2, 1))
+
+
+def test_several_layers_are_averaged_and_each_gets_gradient():
+    torch.manual_seed(9)
+    tokens = {"bottleneck": torch.randn(4, 6, 8, requires_grad=True),
+              "encoder_0": torch.randn(4, 3, 4, requires_grad=True)}
+    head = LayerClassifiers({"bottleneck": 8, "encoder_0": 4}, 2, 8)
+    both = adaptation_terms(tokens, SITES, head, progress=1.0, settings=SETTINGS)
+    alone = [adaptation_terms({layer: values}, SITES, head, progress=1.0, settings=SETTINGS)
+             for layer, values in tokens.items()]
+    assert both.mmd.item() == pytest.approx(sum(terms.mmd.item() for terms in alone) / 2, rel=1e-5)
+    assert both.domain.item() == pytest.approx(sum(terms.domain.item() for terms in alone) / 2, rel=1e-5)
+    for gradient in torch.autograd.grad(both.total, list(tokens.values())):
+        assert gradient.norm() > 0
+
+
+def test_three_sites_are_told_apart_and_each_is_aligned():
+    torch.manual_seed(10)
+    tokens, sites = torch.randn(6, 5, 8, requires_grad=True), torch.tensor([0, 1, 2] * 2)
+    terms = adaptation_terms({"bottleneck": tokens}, sites, heads(3), progress=1.0, settings=SETTINGS)
+    (gradient,) = torch.autograd.grad(terms.mmd, tokens, retain_graph=True)
+    assert all(gradient[sites == site].norm() > 0 for site in range(3))
+    assert terms.domain.item() == pytest.approx(math.log(3), abs=0.5)
+
+
+def test_a_term_without_weight_is_logged_but_not_said_to_reach_the_encoder():
+    tokens = {"bottleneck": torch.randn(4, 6, 8, requires_grad=True)}
+    terms = adaptation_terms(tokens, SITES, heads(), progress=1.0, settings=replace(SETTINGS, mmd_weight=0.0))
+    assert list(terms.reaching_encoder()) == ["domain"]
+    assert not terms.mmd.requires_grad
+    assert terms.record()["mmd"] == terms.mmd.item() != 0.0

@@ -186,7 +186,7 @@ def test_more_rows_convert_only_the_new_ones_and_the_test_set_stays(tmp_path: Pa
     later = {r.participant_id for r in second.records if r.role == "test"}
     assert len(later) == 2
     assert test < later
-    assert any("drawn anew" in warning for warning in second.warnings)
+    assert any("extended by 3 participants and lost 0" in warning for warning in second.warnings)
     splits = read_splits(second.dataset_folder)
     assert {case for fold in splits.folds for case in fold["val"]} == {
         r.case_id for r in second.records if r.role == "train"}

@@ -21,8 +21,9 @@ def test_five_folds_are_drawn_and_kept_while_they_fit(tmp_path: Path) -> None:
     assert read_splits(tmp_path) == first
 
 
-def test_folds_that_the_user_drew_keep_scheme_and_cohorts_when_cases_join(tmp_path: Path) -> None:
+def test_folds_that_the_user_drew_keep_scheme_cohorts_and_everybody_when_cases_join(tmp_path: Path) -> None:
     write_splits(tmp_path, build_split_set(cases(6), scheme="kfold3", cohorts=("all", "women")))
+    before = read_splits(tmp_path)
     assert update_splits(tmp_path, cases(6), seed=0) == []
     (warning,) = update_splits(tmp_path, cases(9), seed=0)
     assert "kfold3; all, women" in warning
@@ -30,6 +31,17 @@ def test_folds_that_the_user_drew_keep_scheme_and_cohorts_when_cases_join(tmp_pa
     assert [(entry["scheme"], entry["cohort"]) for entry in splits.index] == [("kfold3", "all")] * 3 + [
         ("kfold3", "women")] * 3
     assert sum(len(fold["val"]) for fold in splits.folds[:3]) == 9
+    assert all(set(old["val"]) <= set(new["val"]) for old, new in zip(before.folds, splits.folds, strict=True))
+
+
+def test_a_fold_that_lost_everybody_is_said_and_all_are_drawn_anew(tmp_path: Path) -> None:
+    write_splits(tmp_path, build_split_set(cases(6), scheme="kfold3"))
+    lost = read_splits(tmp_path).folds[1]["val"]
+    warnings = update_splits(tmp_path, [record for record in cases(9) if record.case_id not in lost
+                                        and int(record.participant_id[4:], 16) < 6], seed=0)
+    assert "fold 1: found nobody left to validate it" in warnings[0]
+    assert "drawn anew" in warnings[1]
+    assert len(read_splits(tmp_path).folds) == 3
 
 
 def test_an_edited_file_is_said_and_drawn_anew(tmp_path: Path) -> None:
@@ -43,8 +55,8 @@ def test_an_edited_file_is_said_and_drawn_anew(tmp_path: Path) -> None:
 def test_too_few_participants_for_the_old_scheme_fall_back_to_fewer_folds(tmp_path: Path) -> None:
     update_splits(tmp_path, cases(6), seed=0)
     warnings = update_splits(tmp_path, cases(3), seed=0)
-    assert "their scheme cannot be kept" in warnings[0]
-    assert warnings[1] == "3 folds in place of 5: there are 3 labelled training participants"
+    assert "their scheme cannot be kept" in warnings[1]
+    assert warnings[2] == "3 folds in place of 5: there are 3 labelled training participants"
 
 
 def test_one_participant_leaves_no_folds_behind(tmp_path: Path) -> None:

@@ -115,6 +115,45 @@ def test_a_participant_of_two_sexes_is_refused_with_both_cases() -> None:
         build_split_set(records, scheme="kfold2")
 
 
+def test_the_participants_of_a_cohort_that_is_too_small_are_named() -> None:
+    with pytest.raises(FemurError, match=r"2 participants for 5 folds \(sub-00000003, sub-00000007\)"):
+        build_split_set([*hips(3), *hips(7)], scheme="kfold5")
+    with pytest.raises(FemurError, match=r"sub-00000004 and 3 more"):
+        build_split_set([record(number) for number in range(8)], scheme="kfold9")
+
+
+def test_a_stratum_with_one_member_lies_in_one_fold() -> None:
+    records = [*(record(number, sex="F") for number in range(8)), record(99, sex="M", age=95.0)]
+    splits = build_split_set(records, scheme="kfold4")
+    assert sum("tulane_00000063_v01_l" in fold["val"] for fold in splits.folds) == 1
+    assert sorted(len(fold["val"]) for fold in splits.folds) == [2, 2, 2, 3]
+
+
+def test_leave_site_out_validates_each_labelled_site_once() -> None:
+    records = [*hips(1), *hips(2, site="oslo"), *hips(3, site="bern"), *hips(4, site="oslo"),
+               *hips(5, site="rochester", labelled=False), *hips(6, site="graz", role="test")]
+    splits = build_split_set(records, scheme="leave-site-out")
+    assert [(entry["k"], entry["site"]) for entry in splits.index] == [(0, "bern"), (1, "oslo"), (2, "tulane")]
+    labelled = {r.case_id for r in records if r.labelled and r.role == "train"}
+    for fold, entry in zip(splits.folds, splits.index, strict=True):
+        assert set(fold["val"]) == {case for case in labelled if case.startswith(entry["site"])}
+        assert set(fold["train"]) == labelled - set(fold["val"])
+
+
+def test_leave_site_out_of_a_cohort_has_the_sites_of_its_members() -> None:
+    records = [*hips(1, sex="F"), *hips(2, sex="F", site="oslo"), *hips(3, sex="M", site="bern")]
+    splits = build_split_set(records, scheme="leave-site-out", cohorts=("all", "women"))
+    assert [(entry["cohort"], entry["site"]) for entry in splits.index] == [
+        ("all", "bern"), ("all", "oslo"), ("all", "tulane"), ("women", "oslo"), ("women", "tulane")]
+
+
+def test_leave_site_out_with_one_labelled_site_is_refused() -> None:
+    records = [*hips(1), *hips(2), *hips(5, site="rochester", labelled=False)]
+    with pytest.raises(FemurError, match=r"cohort all: found labelled training participants of tulane alone "
+                                         r"\(sub-00000001, sub-00000002\)"):
+        build_split_set(records, scheme="leave-site-out")
+
+
 @pytest.mark.parametrize("scheme", ["kfold1", "kfold", "leave", "5", "kfold5 "])
 def test_an_unknown_scheme_is_a_usage_error(scheme: str) -> None:
     with pytest.raises(UsageError, match="kfoldN"):

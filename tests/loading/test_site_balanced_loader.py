@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from femur_nnunet.errors import UsageError
-from femur_nnunet.loading.site_balanced_loader import SiteBalancedLoader
+from femur_nnunet.loading.site_balanced_loader import SiteBalancedLoader, cases_by_site
 
 CASES = [["a1", "a2"], ["b1"], ["c1", "c2", "c3"]]
 
@@ -36,3 +36,8 @@ def test_all_cases_of_a_site_are_drawn():
 def test_a_site_without_cases_is_refused():
     with pytest.raises(UsageError, match="a site without training cases"):
         loader(2, cases=[["a1"], []])
+
+
+def test_each_labelled_site_fills_its_slots_with_labelled_cases_alone():
+    site_of = {"a1": "a", "a2": "a", "b1": "b", "c1": "c"}
+    assert cases_by_site(["a1", "b1"], ["a2", "c1"], ["a", "b", "c"], site_of) == [["a1"], ["b1"], ["c1"]]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from toy_dataset import case_id, write_toy_dataset
 
 from femur_nnunet.cohort import read_scans_table, write_scans_table
 from femur_nnunet.errors import FemurError, UsageError
-from femur_nnunet.loading.training_cases import fold_cases, read_fold_splits
+from femur_nnunet.loading.training_cases import FoldCases, fold_cases, hold_out_unlabelled, read_fold_splits
 from femur_nnunet.splits import SplitSet, read_splits, write_splits
 
 
@@ -70,6 +71,15 @@ def test_an_edited_split_is_refused(folder):
         read_fold_splits(folder, 0, allow_all=False, available=available(folder))
 
 
+def test_a_test_case_in_a_training_list_is_refused_even_when_the_test_list_does_not_know_it(folder):
+    table = folder / "scans.tsv"
+    splits = read_splits(folder)
+    person = splits.folds[0]["train"][0].split("_")[1]
+    write_scans_table(table, [replace(r, role="test") if person in r.case_id else r for r in read_scans_table(table)])
+    with pytest.raises(FemurError, match=f"fold 0: found tulane_{person}_v01_l in train, which has the role test"):
+        read_fold_splits(folder, 0, allow_all=False, available=available(folder))
+
+
 def test_a_case_that_is_not_preprocessed_is_named(folder):
     with pytest.raises(FemurError, match="not preprocessed, the first tulane_"):
         read_fold_splits(folder, 0, allow_all=False, available=available(folder)[1:])
@@ -92,3 +102,33 @@ def test_a_leak_into_the_test_set_is_refused_even_with_a_right_hash(folder):
     leaking = SplitSet(splits.folds, splits.index, [splits.folds[0]["train"][0]])
     with pytest.raises(FemurError, match="training and the locked test set"):
         write_splits(folder, leaking)
+
+
+def unlabelled_of(site: str, participants: int) -> list[str]:
+    return [case_id(site, number, side) for number in range(participants) for side in "lr"]
+
+
+def test_scans_for_scoring_are_held_out_by_participant_and_by_site():
+    cases = unlabelled_of("rochester", 20) + unlabelled_of("augusta", 6)
+    kept, scoring = hold_out_unlabelled(cases, 0.1)
+    assert sorted(kept + scoring) == sorted(cases)
+    assert not {case[:-2] for case in kept} & {case[:-2] for case in scoring}
+    # Two of 20 participants and one of 6 (rounded), with both hips.
+    assert [sum(case.startswith(site) for case in scoring) for site in ("rochester", "augusta")] == [4, 2]
+    assert hold_out_unlabelled(cases, 0.1) == (kept, scoring)
+
+
+def test_of_a_site_with_few_participants_nobody_is_held_out():
+    cases = unlabelled_of("rochester", 4)
+    assert hold_out_unlabelled(cases, 0.5) == (cases, [])
+
+
+def test_a_fraction_of_zero_holds_out_nobody():
+    cases = unlabelled_of("rochester", 20)
+    assert hold_out_unlabelled(cases, 0.0) == (cases, [])
+
+
+def test_labelled_sites_are_those_with_labelled_training_cases():
+    cases = FoldCases([case_id("tulane", 1), case_id("augusta", 2)], [], [case_id("rochester", 3)],
+                      ["augusta", "tulane", "rochester"])
+    assert cases.labelled_sites == ["augusta", "tulane"]

@@ -1,30 +1,13 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from small_plan import configuration
 
 from femur_nnunet.errors import UsageError
 from femur_nnunet.networks.from_plan import build_transunet
-from femur_nnunet.plan_settings import ArchitectureSettings, FemurPlanSettings
-
-
-def configuration(*, strides=((1, 1, 1), (2, 2, 2), (2, 2, 2)), patch=(16, 16, 16), own_block=True,
-                  family="transunet") -> dict:
-    kwargs = {"n_stages": 3, "features_per_stage": [4, 8, 12], "conv_op": "torch.nn.modules.conv.Conv3d",
-              "kernel_sizes": [[3, 3, 3]] * 3, "strides": [list(s) for s in strides], "n_conv_per_stage": [1, 1, 1],
-              "n_conv_per_stage_decoder": [1, 1], "conv_bias": True,
-              "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d", "norm_op_kwargs": {"affine": True},
-              "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU",
-              "nonlin_kwargs": {"inplace": True}}
-    plan = {"patch_size": list(patch), "architecture": {
-        "network_class_name": "unused", "arch_kwargs": kwargs,
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]}}
-    if own_block:
-        plan["femur_nnunet"] = FemurPlanSettings(architecture=ArchitectureSettings(family=family)).to_dict()
-        grid = [p // (strides[1][a] * strides[2][a]) for a, p in enumerate(patch)]
-        kwargs["transformer"] = {"layers": 2, "heads": 2, "width": 8, "mlp_ratio": 2.0, "stochastic_depth": 0.5,
-                                 "grid": grid}
-    return plan
 
 
 def test_output_has_one_logit_a_class_on_the_inputs_grid():
@@ -50,7 +33,8 @@ def test_tokens_come_out_in_training_alone_and_only_when_asked():
     network.return_tokens = True
     logits, tokens = network(image)
     assert logits.shape == (2, 2, 16, 16, 16)
-    assert tokens.shape == (2, 4 * 4 * 4, 8)
+    assert list(tokens) == ["bottleneck"]
+    assert tokens["bottleneck"].shape == (2, 4 * 4 * 4, 8)
     assert isinstance(network.eval()(image), torch.Tensor)
 
 
@@ -60,11 +44,65 @@ def test_patches_that_are_not_decoded_give_tokens_but_no_segmentation_gradient()
     network.return_tokens = True
     image = torch.randn(3, 1, 16, 16, 16, requires_grad=True)
     logits, tokens = network(image, torch.tensor([0, 2]))
-    assert tokens.shape[0] == 3
+    assert tokens["bottleneck"].shape[0] == 3
     assert torch.allclose(logits, network(image)[0][[0, 2]], atol=1e-6)
     (gradient,) = torch.autograd.grad(logits.sum(), image)
     assert gradient[1].abs().max() == 0
     assert gradient[0].abs().max() > 0
+
+
+def test_tokens_of_other_layers_are_cell_means_of_their_maps():
+    network = build_transunet(configuration(stochastic_depth=0.0), 1, 2, deep_supervision=True).train()
+    network.return_tokens = True
+    network.token_layers = ("encoder_0", "bottleneck", "decoder_0", "decoder_1")
+    assert network.token_widths == {"encoder_0": 4, "bottleneck": 8, "decoder_0": 4, "decoder_1": 8}
+    maps = {}
+    network.encoder.stages[0].register_forward_hook(lambda _m, _i, out: maps.update(encoder_0=out))
+    network.decoder.stages[1].register_forward_hook(lambda _m, _i, out: maps.update(decoder_0=out))
+    _, tokens = network(torch.randn(2, 1, 16, 16, 16))
+    assert list(tokens) == ["encoder_0", "bottleneck", "decoder_0", "decoder_1"]
+    for name, feature_map in maps.items():
+        # 16 voxels an axis in 4 cells of 4; the fourth token is the cell (0, 0, 3).
+        assert tokens[name].shape == (2, 64, 4)
+        assert torch.allclose(tokens[name][:, 3], feature_map[:, :, :4, :4, 12:].mean((2, 3, 4)), atol=1e-6)
+
+
+def test_the_decoder_does_what_nnunets_own_does():
+    network = build_transunet(configuration(), 1, 2, deep_supervision=True).eval()
+    image = torch.randn(1, 1, 16, 16, 16)
+    skips = list(network.encoder(image))
+    skips[-1] = network.bottleneck(skips[-1])[0]
+    for ours, stock in zip(network(image), network.decoder(skips), strict=True):
+        assert torch.equal(ours, stock)
+
+
+def test_an_unknown_token_layer_is_refused_with_the_known_ones():
+    network = build_transunet(configuration(), 1, 2, deep_supervision=False)
+    network.token_layers = ("decoder_2",)
+    with pytest.raises(UsageError, match=r"'decoder_2'.*bottleneck, encoder_0, encoder_1, encoder_2, dec"):
+        _ = network.token_widths
+
+
+def test_a_copy_is_a_network_of_its_own():
+    network = build_transunet(configuration(), 1, 2, deep_supervision=False).eval()
+    twin = copy.deepcopy(network)
+    image = torch.randn(1, 1, 16, 16, 16)
+    before = twin(image)
+    with torch.no_grad():
+        network.decoder.seg_layers[-1].bias += 1
+    assert torch.equal(twin(image), before)
+
+
+def test_positions_are_the_learnt_ones_on_the_patchs_grid_and_interpolated_elsewhere():
+    transformer = build_transunet(configuration(), 1, 2, deep_supervision=False).bottleneck.eval()
+    transformer.layers = torch.nn.ModuleList()
+    transformer.norm = torch.nn.Identity()
+    torch.nn.init.zeros_(transformer.embed.weight)
+    ramp = torch.arange(4.0).view(1, 1, 4, 1, 1).expand(1, 8, 4, 4, 4)
+    transformer.positions.data.copy_(ramp)
+    for edge, expected in ((4, [0, 1, 2, 3]), (8, [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])):
+        tokens = transformer(torch.zeros(1, 12, edge, edge, edge))[1].view(edge, edge, edge, 8)
+        assert tokens[:, 1, 2, 5].tolist() == pytest.approx(expected)
 
 
 def test_an_input_of_another_size_than_the_patch_works():
@@ -85,15 +123,33 @@ def test_anisotropic_strides_work():
     plan = configuration(strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)), patch=(8, 16, 16))
     network = build_transunet(plan, 1, 2, deep_supervision=False).eval()
     assert network(torch.randn(1, 1, 8, 16, 16)).shape == (1, 2, 8, 16, 16)
+    assert network.bottleneck.positions.shape == (1, 8, 4, 4, 4)
 
+
+def test_anisotropic_kernels_are_those_of_the_plan():
+    plan = configuration(strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)), patch=(8, 16, 16))
+    plan["architecture"]["arch_kwargs"]["kernel_sizes"] = [[1, 3, 3], [3, 3, 3], [3, 3, 3]]
+    network = build_transunet(plan, 1, 2, deep_supervision=False).eval()
+    assert network.encoder.stages[0][0].convs[0].conv.weight.shape == (4, 1, 1, 3, 3)
+    assert network(torch.randn(1, 1, 8, 16, 16)).shape == (1, 2, 8, 16, 16)
+
+
+def test_attention_is_torchs_own(monkeypatch):
+    called = []
+    own = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention",
+                        lambda *a, **k: called.append(a[0].shape) or own(*a, **k))
+    build_transunet(configuration(), 1, 2, deep_supervision=False).eval()(torch.randn(1, 1, 16, 16, 16))
+    # Samples, heads, tokens, width of a head, in each of the two layers.
+    assert called == [(1, 2, 64, 4)] * 2
 
 def test_stochastic_depth_acts_in_training_alone():
     network = build_transunet(configuration(), 1, 2, deep_supervision=False)
     image = torch.randn(2, 1, 16, 16, 16)
     network.train().return_tokens = True
     torch.manual_seed(0)
-    first = network(image)[1]
-    differs = any(not torch.equal(first, network(image)[1]) for _ in range(5))
+    first = network(image)[1]["bottleneck"]
+    differs = any(not torch.equal(first, network(image)[1]["bottleneck"]) for _ in range(5))
     assert differs
     network.eval()
     assert torch.equal(network(image), network(image))

@@ -42,3 +42,70 @@ def run_labelled_loss(rank: int, port: int, folder: str) -> None:
     loss.backward()
     torch.save((loss.detach(), scores.grad), Path(folder) / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+L2_PATCHES = torch.randn(4, 1, 3, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+L2_TARGETS = (L2_PATCHES > 0.2).long()
+
+
+def l2_network() -> torch.nn.Module:
+    """A network whose weights are the same in every process."""
+    torch.manual_seed(2)
+    return torch.nn.Conv3d(1, 2, 3, padding=1).double()
+
+
+def run_dice_l2(rank: int, port: int, folder: str) -> None:
+    """One step of V-Net's loss under DDP in each of its readings, two of four patches a rank."""
+    from femur_nnunet.losses.dice_l2 import DiceL2Loss
+
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    part = slice(2 * rank, 2 * rank + 2)
+    for l2 in ("weights", "residual"):
+        network = torch.nn.parallel.DistributedDataParallel(l2_network())
+        value = DiceL2Loss(l2, 0.5, network.module.parameters())(network(L2_PATCHES[part]), L2_TARGETS[part])
+        value.backward()
+        torch.save((value.detach(), {name: parameter.grad for name, parameter in network.module.named_parameters()}),
+                   Path(folder) / f"{l2}{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def adapting_trainer_steps(plan_file: str, part: slice, *, ranks: bool) -> dict:
+    """Two steps of the trainer with all terms on its part of four patches; the weights stay as they are."""
+    import json
+
+    from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as nnunet_module
+
+    from femur_nnunet.trainers import TransUNetDAPlusTrainer
+
+    plans = json.loads(Path(plan_file).read_text())
+    dataset = json.loads((Path(plan_file).parent / "dataset.json").read_text())
+    trainer = TransUNetDAPlusTrainer(plans, "3d_fullres", 0, dataset, torch.device("cpu"))
+    if ranks:
+        # nnU-Net takes for granted that several ranks have GPUs.
+        trainer.device, trainer.grad_scaler = torch.device("cpu"), None
+        nnunet_module.DDP = lambda network, device_ids: torch.nn.parallel.DistributedDataParallel(network)
+    trainer.initialize()
+    trainer.bare_network().return_tokens = True
+    trainer.current_epoch = 1
+    trainer.optimizer.step = lambda: None
+    generator = torch.Generator().manual_seed(3)
+    records = []
+    for _ in range(2):
+        data = torch.randn(4, 2, 16, 16, 16, generator=generator)
+        target = (data[:, :1] > 0.5).short()
+        keys = [trainer.cases.train[0], trainer.cases.unlabelled[0]] * 2
+        trainer.network.train()
+        records.append(trainer.train_step({"data": data[part], "keys": keys[part],
+                                           "target": [target[part], target[part, :, ::2, ::2, ::2]]}))
+    return {"records": records, "batch_size": trainer.batch_size,
+            "gradients": [parameter.grad for parameter in (*trainer.bare_network().parameters(),
+                                                           *trainer.domain_head.parameters())],
+            "queue": trainer.queues.state()["pooled"]["bottleneck"]}
+
+
+def run_adapting_trainer(rank: int, port: int, folder: str, plan_file: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    found = adapting_trainer_steps(plan_file, slice(2 * rank, 2 * rank + 2), ranks=True)
+    torch.save(found, Path(folder) / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()

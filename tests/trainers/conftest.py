@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
 from femur_nnunet.env_command import nnunet_environment
 
@@ -22,6 +23,8 @@ def toy_root(planned_toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, value in nnunet_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    # nnU-Net draws its curves after every epoch, which takes longer than these epochs.
+    monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda *_: None)
     torch.set_num_threads(1)
     return tmp_path
 

@@ -12,10 +12,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from femur_nnunet.cohort import read_scans_table, write_scans_table
 from femur_nnunet.errors import FemurError, UsageError
-from femur_nnunet.trainers import TransUNetDATrainer, TransUNetTrainer
+from femur_nnunet.trainers import TransUNetDAPlusTrainer, TransUNetDATrainer, TransUNetTrainer
 from femur_nnunet.trainers.random_state import seed_everything
 
-CURVES = ("train_losses", "val_losses", "domain_loss", "mmd", "site_accuracy")
+CURVES = ("train_losses", "val_losses", "domain_loss", "mmd", "site_accuracy", "consistency", "selection_score")
 
 
 def curves(trainer) -> np.ndarray:
@@ -27,26 +27,31 @@ class StopError(Exception):
 
 
 def test_a_resumed_training_has_the_losses_of_an_undisturbed_one(make_trainer, monkeypatch):
-    undisturbed = make_trainer(TransUNetDATrainer, results="undisturbed")
+    # The trainer with queues, teacher and a choice of checkpoints.
+    every_epoch = {"every_epochs": 1}
+    undisturbed = make_trainer(TransUNetDAPlusTrainer, results="undisturbed", selection=every_epoch)
     undisturbed.run_training()
 
-    stopped = make_trainer(TransUNetDATrainer, results="stopped")
+    stopped = make_trainer(TransUNetDAPlusTrainer, results="stopped", selection=every_epoch)
     with monkeypatch.context() as patch:
         def stop(*_, **__):
             raise StopError
         stopped.initialize()
         patch.setattr(stopped, "on_epoch_start", lambda: stop() if stopped.current_epoch == 1 else
-                      TransUNetDATrainer.on_epoch_start(stopped))
+                      TransUNetDAPlusTrainer.on_epoch_start(stopped))
         with pytest.raises(StopError):
             stopped.run_training()
     seed_everything(99)
-    resumed = make_trainer(TransUNetDATrainer, results="stopped")
+    resumed = make_trainer(TransUNetDAPlusTrainer, results="stopped", selection=every_epoch)
     resumed.load_checkpoint(str(Path(resumed.output_folder) / "checkpoint_latest.pth"))
     assert resumed.current_epoch == 1
+    assert resumed.best_selection == stopped.best_selection
     resumed.run_training()
     assert np.abs(curves(resumed) - curves(undisturbed)).max() < 1e-6
     for key, value in undisturbed.network.state_dict().items():
         assert torch.allclose(resumed.network.state_dict()[key], value, atol=1e-6), key
+    for key, value in undisturbed.teacher.network.state_dict().items():
+        assert torch.allclose(resumed.teacher.network.state_dict()[key], value, atol=1e-6), key
 
 
 def test_a_checkpoint_predicts_the_same_in_plain_nnunet(make_trainer, monkeypatch):

@@ -1,0 +1,1 @@
+"""Augmentation that nnU-Net does not bring."""

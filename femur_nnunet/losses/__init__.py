@@ -1,0 +1,1 @@
+"""Losses of the trainers that do not use nnU-Net's own."""

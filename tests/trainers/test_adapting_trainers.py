@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from two_ranks import adapting_trainer_steps, free_port, run_adapting_trainer
+
+from femur_nnunet import trainers
+from femur_nnunet.adaptation.target_score import TargetScore
+from femur_nnunet.adaptation.terms import adaptation_terms
+from femur_nnunet.errors import UsageError
+from femur_nnunet.nnunet_plugin import femur_nnunet_trainers
+from femur_nnunet.trainers import (
+    TransUNetDAPlusTrainer,
+    TransUNetDATrainer,
+    TransUNetGRLTrainer,
+    TransUNetMeanTeacherTrainer,
+    TransUNetMMDTrainer,
+    TransUNetTrainer,
+)
+from femur_nnunet.trainers.adapting_trainer import with_terms
+
+ALWAYS_ON = {"reversal_schedule": "constant", "ramp_start": 0.0, "ramp_end": 1e-6, "log_gradients_every": 1}
+ONE_STEP = {"epochs": 1, "iterations_per_epoch": 1}
+
+
+def ready(make_trainer, trainer_class, **blocks):
+    """A trainer in the middle of training, whose steps leave the weights as they are."""
+    trainer = make_trainer(trainer_class, **({"adaptation": ALWAYS_ON} | blocks))
+    trainer.initialize()
+    trainer.bare_network().return_tokens = True
+    trainer.current_epoch = 1
+    trainer.optimizer.step = lambda: None
+    trainer.network.train()
+    return trainer
+
+
+def batch_of(trainer, keys, *, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    channels = 2 if trainer.teacher else 1
+    data = torch.randn(len(keys), channels, 16, 16, 16, generator=generator)
+    target = (data[:, :1] > 0.5).short()
+    return {"data": data, "keys": keys, "target": [target, target[:, :, ::2, ::2, ::2]]}
+
+
+def both_sites(trainer, count=2):
+    return [trainer.cases.train[0], trainer.cases.unlabelled[0]] * count
+
+
+def rows_of_csv(trainer):
+    with (Path(trainer.output_folder) / "adaptation.csv").open() as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_the_plugin_names_every_trainer_for_nnunet():
+    assert set(femur_nnunet_trainers.__all__) == set(trainers.__all__)
+    assert {name for name in trainers.__all__ if name.startswith("TransUNet")} == {
+        "TransUNetTrainer", "TransUNetGRLTrainer", "TransUNetMMDTrainer", "TransUNetDATrainer",
+        "TransUNetMeanTeacherTrainer", "TransUNetDAPlusTrainer"}
+
+
+@pytest.mark.parametrize(("trainer_class", "measured"), [
+    (TransUNetGRLTrainer, {"segmentation", "domain"}), (TransUNetMMDTrainer, {"segmentation", "mmd"}),
+    (TransUNetDATrainer, {"segmentation", "domain", "mmd"}),
+    (TransUNetMeanTeacherTrainer, {"segmentation", "consistency"}),
+    (TransUNetDAPlusTrainer, {"segmentation", "domain", "mmd", "consistency"})])
+def test_exactly_the_terms_of_an_arm_reach_the_encoder(make_trainer, trainer_class, measured):
+    trainer = ready(make_trainer, trainer_class)
+    # The teacher is the student itself until a step; the second view makes the difference.
+    record = trainer.train_step(batch_of(trainer, both_sites(trainer)))
+    norms = {key.removeprefix("gradient_"): value for key, value in record.items() if key.startswith("gradient_")}
+    assert set(norms) == measured
+    assert min(norms.values()) > 1e-9
+    assert 0.0 <= record["site_accuracy"] <= 1.0
+    assert np.isfinite(record["mmd"])
+
+
+def test_the_measured_norms_are_those_of_separate_backward_passes(make_trainer):
+    # With one term's weight at zero, what the tokens receive in all is the other's.
+    def total_at_tokens(**adaptation):
+        trainer = ready(make_trainer, TransUNetDATrainer, adaptation=ALWAYS_ON | adaptation)
+        caught = []
+
+        def watch(_module, _inputs, found):
+            found[1].register_hook(lambda gradient: caught.append(gradient.norm().item()))
+
+        trainer.bare_network().bottleneck.register_forward_hook(watch)
+        record = trainer.train_step(batch_of(trainer, both_sites(trainer)))
+        return record, caught[-1]
+
+    plain, segmentation = total_at_tokens(domain_weight=0.0, mmd_weight=0.0)
+    assert plain["gradient_segmentation"] == pytest.approx(segmentation, rel=1e-4)
+    full, total = total_at_tokens(domain_weight=5.0, mmd_weight=5.0)
+    assert full["gradient_segmentation"] == pytest.approx(segmentation, rel=1e-3)
+    assert total > segmentation
+
+
+def test_unlabelled_patches_get_no_segmentation_gradient(make_trainer):
+    trainer = ready(make_trainer, TransUNetDATrainer,
+                    adaptation=ALWAYS_ON | {"domain_weight": 0.0, "mmd_weight": 0.0})
+    batch = batch_of(trainer, both_sites(trainer))
+    batch["data"].requires_grad_(True)
+    trainer.train_step(batch)
+    by_patch = batch["data"].grad.flatten(1).norm(dim=1)
+    assert (by_patch[[0, 2]] > 0).all()
+    assert by_patch[[1, 3]].tolist() == [0.0, 0.0]
+
+
+def test_the_labels_of_unlabelled_patches_change_nothing(make_trainer):
+    losses = []
+    for value in (0, 1):
+        trainer = ready(make_trainer, TransUNetDAPlusTrainer)
+        batch = batch_of(trainer, both_sites(trainer))
+        for level in batch["target"]:
+            level[[1, 3]] = value
+        losses.append(float(trainer.train_step(batch)["loss"]))
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("layers", [["encoder_0", "encoder_1"], ["bottleneck", "decoder_0"]])
+def test_the_terms_take_hold_where_the_plan_says(make_trainer, layers):
+    trainer = ready(make_trainer, TransUNetDATrainer, adaptation=ALWAYS_ON | {"layers": layers})
+    assert list(trainer.domain_head.layers) == layers
+    record = trainer.train_step(batch_of(trainer, both_sites(trainer)))
+    assert record["gradient_mmd"] > 0
+    assert record["gradient_domain"] > 0
+    assert ("gradient_segmentation" in record) == ("bottleneck" in layers)
+
+
+def test_a_layer_that_the_network_lacks_is_refused(make_trainer):
+    with pytest.raises(UsageError, match="encoder_9"):
+        make_trainer(TransUNetDATrainer, adaptation={"layers": ["encoder_9"]}).initialize()
+
+
+def test_the_teacher_sees_the_weak_and_the_student_the_strong_view(make_trainer):
+    trainer = ready(make_trainer, TransUNetMeanTeacherTrainer)
+    seen = {}
+    trainer.teacher.network.register_forward_pre_hook(lambda _, inputs: seen.update(teacher=inputs[0]))
+    trainer.network.register_forward_pre_hook(lambda _, inputs: seen.update(student=inputs[0]))
+    batch = batch_of(trainer, both_sites(trainer))
+    trainer.train_step(batch)
+    assert torch.equal(seen["student"], batch["data"][:, :1])
+    assert torch.equal(seen["teacher"], batch["data"][[1, 3], 1:])
+
+
+def test_the_teacher_follows_the_student_and_is_kept_in_the_checkpoint(make_trainer):
+    trainer = make_trainer(TransUNetMeanTeacherTrainer, schedule=ONE_STEP)
+    trainer.run_training()
+    checkpoint = torch.load(Path(trainer.output_folder) / "checkpoint_final.pth", weights_only=False)
+    kept = checkpoint["femur_nnunet"]["teacher"]
+    assert kept["steps"] == 1
+    assert not any("teacher" in key for key in checkpoint["network_weights"])
+    name, value = next(iter(kept["weights"].items()))
+    assert not torch.equal(value, checkpoint["network_weights"][name])
+
+
+def test_loaded_batches_hold_two_views_of_one_geometry(make_trainer):
+    trainer = make_trainer(TransUNetMeanTeacherTrainer)
+    trainer.initialize()
+    training, _ = trainer.get_dataloaders()
+    batch = next(training)
+    assert batch["data"].shape[1] == 2
+    assert [str(key).split("_")[0] for key in batch["keys"]] == ["tulane", "rochester"] * 2
+    assert not torch.equal(batch["data"][:, 0], batch["data"][:, 1])
+
+
+@pytest.mark.parametrize(("trainer_class", "patches"), [(TransUNetTrainer, 3), (TransUNetDATrainer, 6)])
+def test_arms_take_the_labelled_patches_that_the_plan_asks_for_whatever_its_batch(make_trainer, trainer_class, patches):
+    trainer = make_trainer(trainer_class, sampling={"labelled_patches": 3})
+    trainer.initialize()
+    training, _ = trainer.get_dataloaders()
+    keys = [str(key) for key in next(training)["keys"]]
+    assert len(keys) == patches == trainer.batch_size
+    assert sum(key.startswith("tulane") for key in keys) == 3
+
+
+def test_labelled_patches_that_the_sites_cannot_share_are_refused(make_trainer):
+    trainer = make_trainer(TransUNetDATrainer, sampling={"labelled_patches": 3})
+    trainer.initialize()
+    extra = next(case for case in trainer.cases.train).replace("tulane", "augusta")
+    trainer.cases.train.append(extra)
+    with pytest.raises(UsageError, match="3 labelled patches a step for 2 labelled sites"):
+        trainer.patches_a_step()
+
+
+def test_two_labelled_sites_and_an_unlabelled_one_train_together(make_trainer):
+    trainer = ready(make_trainer, TransUNetDATrainer, sampling={"labelled_patches": 2})
+    trainer.cases.sites.insert(1, "augusta")
+    second = trainer.cases.train[1].replace("tulane", "augusta")
+    trainer.cases.train[1] = second
+    trainer.domain_head = type(trainer.domain_head)({"bottleneck": 64}, 3, 8)
+    trainer.queues = type(trainer.queues)(("bottleneck",), 3, patches=4, tokens=4)
+    assert trainer.patches_a_step() == 3
+    batch = batch_of(trainer, [trainer.cases.train[0], second, trainer.cases.unlabelled[0]] * 2)
+    batch["data"].requires_grad_(True)
+    labelled, sites = trainer.labelled_and_sites(batch["keys"])
+    assert labelled.tolist() == [True, True, False] * 2
+    assert sites.tolist() == [0, 1, 2] * 2
+    record = trainer.train_step(batch)
+    assert (batch["data"].grad.flatten(1).norm(dim=1) > 0).all()
+    assert record["gradient_mmd"] > 0
+
+
+def test_a_step_with_one_patch_a_site_aligns_by_pooled_features_once_the_queues_are_filled(make_trainer):
+    trainer = ready(make_trainer, TransUNetMMDTrainer, adaptation=ALWAYS_ON | {"mmd_tokens": 0})
+    records = [trainer.train_step(batch_of(trainer, both_sites(trainer, 1), seed=seed)) for seed in range(2)]
+    assert records[0]["gradient_mmd"] == 0
+    assert records[1]["gradient_mmd"] > 0
+
+
+def test_the_log_names_a_training_whose_mmd_has_no_gradient(make_trainer, monkeypatch):
+    trainer = make_trainer(TransUNetMMDTrainer, schedule=ONE_STEP, adaptation=ALWAYS_ON | {"mmd_weight": 1.0})
+    module = "femur_nnunet.trainers.adapting_trainer.adaptation_terms"
+    # The defect of the released system: features enter MMD detached.
+    monkeypatch.setattr(module, lambda tokens, *rest, **options: adaptation_terms(
+        {layer: values.detach() for layer, values in tokens.items()}, *rest, **options))
+    monkeypatch.setattr(type(trainer), "progress", 0.5)
+    trainer.run_training()
+    said = json.loads((Path(trainer.output_folder) / "adaptation.json").read_text())
+    assert said["verdict"] == "not adapting"
+    assert said["reasons"][0] == "the term mmd has no gradient at the attached layers"
+    assert "THIS TRAINING IS NOT ADAPTING" in Path(trainer.log_file).read_text()
+    assert float(rows_of_csv(trainer)[0]["gradient_mmd"]) == 0.0
+
+
+def test_a_healthy_training_is_logged_plotted_and_called_adapting(make_trainer, monkeypatch):
+    trainer = make_trainer(TransUNetMMDTrainer, schedule=ONE_STEP, adaptation=ALWAYS_ON)
+    monkeypatch.setattr(type(trainer), "progress", 0.5)
+    trainer.run_training()
+    folder = Path(trainer.output_folder)
+    said = json.loads((folder / "adaptation.json").read_text())
+    assert said["verdict"] == "adapting"
+    assert set(said["columns"]) == set(rows_of_csv(trainer)[0])
+    assert (folder / "adaptation.png").stat().st_size > 10_000
+    assert "Adaptation: adapting." in Path(trainer.log_file).read_text()
+
+
+def test_the_chosen_state_is_kept_named_and_made_final_when_the_plan_says_so(make_trainer, monkeypatch):
+    trainer = make_trainer(TransUNetMMDTrainer, schedule={"epochs": 3, "iterations_per_epoch": 1},
+                           selection={"becomes_final": True, "source_weight": 0.0, "every_epochs": 1})
+    # The second epoch is the best; the third must not replace it.
+    scores = iter([0.2, 0.9, 0.5])
+    monkeypatch.setattr("femur_nnunet.trainers.checkpoint_selection.target_score",
+                        lambda *_: TargetScore(next(scores), 1.0))
+    weights = {}
+    end = trainer.on_epoch_end
+
+    def remember():
+        weights[trainer.current_epoch] = {k: v.clone() for k, v in trainer.bare_network().state_dict().items()}
+        end()
+
+    monkeypatch.setattr(trainer, "on_epoch_end", remember)
+    trainer.run_training()
+    folder = Path(trainer.output_folder)
+    selected, final = (torch.load(folder / f"checkpoint_{name}.pth", weights_only=False)
+                       for name in ("selected", "final"))
+    for state in (selected["network_weights"], final["network_weights"], trainer.bare_network().state_dict()):
+        assert all(torch.equal(state[key], value) for key, value in weights[1].items())
+    assert selected["current_epoch"] == 2
+    # The number of the last epoch, so that --c does not train again.
+    assert final["current_epoch"] == 3
+    said = json.loads((folder / "checkpoint_selection.json").read_text())
+    assert said["epoch"] == 1
+    assert said["combined_score"] == pytest.approx(0.9)
+    assert said["checkpoint_final_holds"] == "selected epoch"
+    assert "Chosen without target labels: epoch 1" in Path(trainer.log_file).read_text()
+
+
+def test_by_default_the_last_state_stays_final_beside_the_chosen_one(make_trainer):
+    trainer = make_trainer(TransUNetMMDTrainer, schedule=ONE_STEP)
+    trainer.run_training()
+    folder = Path(trainer.output_folder)
+    assert (folder / "checkpoint_selected.pth").exists()
+    assert json.loads((folder / "checkpoint_selection.json").read_text())["checkpoint_final_holds"] == "last epoch"
+    row = rows_of_csv(trainer)[0]
+    combined = 0.5 * float(row["source_dice"]) + 0.5 * float(row["target_agreement"]) * float(
+        row["target_plausibility"])
+    assert float(row["selection_score"]) == pytest.approx(combined, abs=1e-4)
+
+
+@pytest.mark.parametrize(("iterations", "every_epochs", "expected"), [(20, 0, 4), (250, 0, 1), (20, 2, 2)])
+def test_scores_are_taken_as_often_as_they_cost_little(make_trainer, iterations, every_epochs, expected):
+    # 8 passes for 4 patches in two views, 3 * 4 passes a step: 20 steps have 240, of which 1 % is 2.4.
+    trainer = make_trainer(TransUNetMMDTrainer, schedule={"iterations_per_epoch": iterations},
+                           selection={"every_epochs": every_epochs})
+    trainer.initialize()
+    assert trainer.epochs_between_scores == expected
+
+
+def test_the_choice_can_be_turned_off(make_trainer):
+    trainer = make_trainer(TransUNetMMDTrainer, schedule=ONE_STEP, selection={"target_patches": 0})
+    trainer.run_training()
+    assert not (Path(trainer.output_folder) / "checkpoint_selected.pth").exists()
+    assert rows_of_csv(trainer)[0]["selection_score"] == ""
+
+
+def test_plus_switches_ct_augmentation_on_and_the_others_follow_the_plan(make_trainer):
+    plus, plain = (make_trainer(arm) for arm in (TransUNetDAPlusTrainer, TransUNetDATrainer))
+    for trainer in (plus, plain):
+        trainer.initialize()
+    assert plus.settings.augmentation.ct_acquisition
+    assert not plain.settings.augmentation.ct_acquisition
+
+
+def test_terms_that_an_arm_does_not_name_have_no_weight(make_trainer):
+    settings = make_trainer(TransUNetDATrainer).settings
+    nothing = with_terms(settings, ())
+    assert nothing.adaptation.reversal_strength == nothing.adaptation.mmd_weight == 0.0
+    assert nothing.teacher.consistency_weight == 0.0
+    assert with_terms(settings, TransUNetDAPlusTrainer.terms) == settings
+
+
+def test_two_processes_train_as_one_does_with_every_term(make_trainer, toy_root):
+    folder = toy_root / "nnUNet_preprocessed" / "Dataset501_Toy"
+    trainer = make_trainer(TransUNetDAPlusTrainer, adaptation=ALWAYS_ON, optimiser={"gradient_clip": 1e9})
+    plan_file = folder / "two_ranks.json"
+    plan_file.write_text(json.dumps({**trainer.plans_manager.plans, "continue_training": False}))
+    torch.multiprocessing.spawn(run_adapting_trainer, args=(free_port(), str(toy_root), str(plan_file)), nprocs=2)
+    parts = [torch.load(toy_root / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)]
+    alone = adapting_trainer_steps(str(plan_file), slice(0, 4), ranks=False)
+    assert [part["batch_size"] for part in parts] == [2, 2]
+    for step, expected in enumerate(alone["records"]):
+        for part in parts:
+            found = part["records"][step]
+            for key in ("mmd", "domain_loss", "site_accuracy", *(k for k in expected if k.startswith("gradient_"))):
+                assert found[key] == pytest.approx(expected[key], rel=2e-4, abs=1e-7), key
+        for key in ("loss", "consistency"):
+            mean = sum(float(part["records"][step][key]) for part in parts) / 2
+            assert mean == pytest.approx(float(expected[key]), rel=1e-4), key
+    assert torch.allclose(parts[0]["queue"][1], alone["queue"][1], atol=1e-5)
+    # Biases in front of a normalisation have a gradient of nothing but rounding.
+    rounding = 1e-6 * torch.cat([gradient.flatten() for gradient in alone["gradients"]]).norm()
+    for part in parts:
+        for found, expected in zip(part["gradients"], alone["gradients"], strict=True):
+            assert (found - expected).norm() <= 1e-3 * expected.norm() + rounding

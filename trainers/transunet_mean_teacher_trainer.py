@@ -1,0 +1,11 @@
+"""TransUNet with a mean teacher on unlabelled scans, a cheap means that is hard to beat."""
+
+from __future__ import annotations
+
+from femur_nnunet.trainers.adapting_trainer import CONSISTENCY, AdaptingTrainer
+
+
+class TransUNetMeanTeacherTrainer(AdaptingTrainer):
+    """Consistency of the student on a strong with the teacher on a weak view of unlabelled patches."""
+
+    terms = (CONSISTENCY,)
