@@ -3,14 +3,16 @@
     python benchmarks/cohort_scale.py --scans 88 352 1408
 
 The largest is the two studies' size: 1,024 scans of one site and 384 of the other. Each step is the command that a user
-types, on all processors. Peak memory is the sum over the command and its workers, looked at four times a second. Growth
-is linear where the seconds a scan stay equal. Cohorts are removed again unless ``--keep`` names a folder.
+types, on all processors. Processor time includes all workers and does not grow with other work on the machine, as wall
+time does. Peak memory is the sum over the command and its workers, looked at four times a second. Growth is linear if
+the processor seconds a scan stay equal. Cohorts are removed again unless ``--keep`` names a folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -50,9 +52,9 @@ def tree_mib(root_pid: int) -> float:
     return total
 
 
-def run_measured(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Run a command and return its wall seconds and its peak memory in MiB."""
-    started = time.perf_counter()
+def run_measured(command: list[str], environment: dict[str, str]) -> tuple[float, float, float]:
+    """Run a command and return its wall seconds, processor seconds and peak memory in MiB."""
+    started, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen([str(Path(sys.executable).parent / command[0]), *command[1:]],
                                    env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT)
@@ -72,7 +74,9 @@ def run_measured(command: list[str], environment: dict[str, str]) -> tuple[float
         if code:
             output.seek(0)
             raise SystemExit(f"{command[0]} ended with {code}:\n{output.read()[-3000:]}")
-    return time.perf_counter() - started, peak
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime - used.ru_utime + after.ru_stime - used.ru_stime
+    return time.perf_counter() - started, processor, peak
 
 
 def folder_mib(folder: Path) -> float:
@@ -94,19 +98,15 @@ def measure_scans(scans: int, size: str, folder: Path, jobs: int) -> list[dict[s
                      *common], raw),
         "plan": (["femur_plan", "-d", "501", "--preset", "cpu", *common], folder / "nnUNet_preprocessed"),
     }
-    rows = []
+    measured = {}
     for step, (command, made) in steps.items():
-        seconds, peak = run_measured(command, environment)
-        rows.append({"scans": scans, "size": size, "jobs": jobs, "step": step, "seconds": seconds, "peak_mib": peak,
-                     "disk_mib": folder_mib(made)})
-    rows.append({"scans": scans, "size": size, "jobs": jobs, "step": "all",
-                 "seconds": sum(float(row["seconds"]) for row in rows),  # type: ignore[arg-type]
-                 "peak_mib": max(float(row["peak_mib"]) for row in rows),  # type: ignore[arg-type]
-                 "disk_mib": sum(float(row["disk_mib"]) for row in rows)})  # type: ignore[arg-type]
-    return [{**row, "seconds": round(float(row["seconds"]), 1),  # type: ignore[arg-type]
-             "seconds_a_scan": round(float(row["seconds"]) / scans, 3),  # type: ignore[arg-type]
-             "peak_mib": round(float(row["peak_mib"])), "disk_mib": round(float(row["disk_mib"]))}  # type: ignore[arg-type]
-            for row in rows]
+        measured[step] = (*run_measured(command, environment), folder_mib(made))
+    seconds, processor, peaks, disk = zip(*measured.values(), strict=True)
+    measured["all"] = (sum(seconds), sum(processor), max(peaks), sum(disk))
+    return [{"scans": scans, "size": size, "jobs": jobs, "step": step, "seconds": round(wall, 1),
+             "processor_seconds": round(used, 1), "processor_seconds_a_scan": round(used / scans, 3),
+             "peak_mib": round(peak), "disk_mib": round(mib)}
+            for step, (wall, used, peak, mib) in measured.items()]
 
 
 def main() -> None:

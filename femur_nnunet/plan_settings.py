@@ -82,10 +82,11 @@ class AdaptationSettings:
         pooled term alone.
     mmd_queue_patches, mmd_queue_tokens : int
         Rows of past steps that each site's queue keeps for the pooled and for the token term; 0 keeps
-        none. A step brings few pooled features of a site, and with one of them the term has nothing to
-        compare within the site but the queue.
+        none. With one patch of a site in a step both terms have nothing to compare within the site but
+        the queue, since tokens of one patch are not compared with each other.
     log_gradients_every : int
-        Steps between two measurements of each term's gradient at the attached layers.
+        Steps between two measurements of each term's gradient at the encoder, counted in each epoch from
+        its first step. A measured step goes back through the network once more for each term.
     """
 
     layers: tuple[str, ...] = ("bottleneck",)
@@ -99,8 +100,8 @@ class AdaptationSettings:
     mmd_bandwidths: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     mmd_tokens: int = 128
     mmd_queue_patches: int = 32
-    mmd_queue_tokens: int = 0
-    log_gradients_every: int = 10
+    mmd_queue_tokens: int = 512
+    log_gradients_every: int = 50
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class SelectionSettings:
         Whether the chosen weights become checkpoint_final.pth; checkpoint_selected.pth is written anyway.
     """
 
-    target_patches: int = 4
+    target_patches: int = 8
     every_epochs: int = 0
     held_out_fraction: float = 0.1
     source_weight: float = 0.5

@@ -33,4 +33,5 @@ def memory_line(memory: Mapping[str, Mapping[str, int]]) -> str:
     """Return one line for people."""
     sizes = [f"{values['peak'] / 1024:.1f} GiB in {name.replace('_', ' with activation ')}"
              for name, values in memory.items()]
-    return f"a training step needs about {', '.join(sizes)}; on a GPU its own 1 to 2 GiB come on top"
+    return (f"a training step needs about {', '.join(sizes)}; on a GPU its own 1 to 2 GiB come on top, "
+            "and with a mean teacher, which a plan does not know of, a copy of the weights and its forward pass")

@@ -28,13 +28,13 @@ COLUMNS = {
     "mmd_weight": "weight of MMD, ramp included",
     "consistency_weight": "weight of the consistency, ramp included",
     "site_accuracy": "accuracy of the site classifier on pooled features; chance is 1 / sites",
-    "gradient_segmentation": "norm of the segmentation loss's gradient at the bottleneck's tokens",
-    "gradient_domain": "norm of the weighted, reversed gradient of the site classifier at the attached layers' tokens",
-    "gradient_mmd": "norm of the weighted gradient of MMD at the attached layers' tokens",
-    "gradient_consistency": "norm of the weighted gradient of the consistency at the bottleneck's tokens",
+    "gradient_segmentation": "norm of the segmentation loss's gradient with respect to the encoder's weights",
+    "gradient_domain": "norm of the weighted, reversed gradient of the site classifier, there",
+    "gradient_mmd": "norm of the weighted gradient of MMD, there",
+    "gradient_consistency": "norm of the weighted gradient of the consistency, there",
     "source_dice": "nnU-Net's Dice on validation patches of labelled scans",
     "target_agreement": "Dice between predictions of two views of unlabelled patches",
-    "target_plausibility": "min(r, 1/r), r the predicted share of femur over that of labelled patches",
+    "target_plausibility": "min(r, 1/r), r the predicted share of femur over that at the same places of labelled scans",
     "selection_score": "combined score by which checkpoint_selected.pth is chosen",
 }
 _EPOCHS_BETWEEN_PLOTS = 10

@@ -2,103 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import distributed
 
 from femur_nnunet.adaptation.gathering import gather, gather_with_gradient
-from femur_nnunet.adaptation.gradient_norms import GradientProbe
-from femur_nnunet.adaptation.mean_teacher import MeanTeacher, consistency_loss, consistency_weight
-from femur_nnunet.adaptation.site_classifier import LayerClassifiers
-from femur_nnunet.adaptation.site_queue import FeatureQueues
+from femur_nnunet.adaptation.gradient_norms import gradient_norms
+from femur_nnunet.adaptation.mean_teacher import consistency_loss, consistency_weight
 from femur_nnunet.adaptation.terms import adaptation_terms
-from femur_nnunet.errors import FemurError, UsageError
-from femur_nnunet.loading.two_views import TwoViewsTransform
-from femur_nnunet.plan_settings import FemurPlanSettings
 from femur_nnunet.trainers.adaptation_log import LOG_KEYS, log_adaptation, write_adaptation_files
-from femur_nnunet.trainers.checkpoint_selection import SELECTION_KEYS, SelectingTrainer
+from femur_nnunet.trainers.adaptation_parts import AdaptationPartsTrainer
+from femur_nnunet.trainers.checkpoint_selection import SELECTION_KEYS
 from femur_nnunet.trainers.labelled_loss import labelled_share, loss_of_labelled, patches_to_decode, rows_of
 
-GRADIENT_REVERSAL, MMD, CONSISTENCY = "gradient_reversal", "mmd", "consistency"
 
-
-def with_terms(settings: FemurPlanSettings, terms: tuple[str, ...]) -> FemurPlanSettings:
-    """Return a plan's settings with the weights of all other terms at zero.
-
-    Without gradient reversal lambda is zero, but the site classifier learns on: its accuracy is logged
-    in every arm.
-    """
-    adaptation = settings.adaptation
-    return replace(
-        settings,
-        adaptation=replace(adaptation,
-                           reversal_strength=adaptation.reversal_strength if GRADIENT_REVERSAL in terms else 0.0,
-                           mmd_weight=adaptation.mmd_weight if MMD in terms else 0.0),
-        teacher=settings.teacher if CONSISTENCY in terms else replace(settings.teacher, consistency_weight=0.0))
-
-
-class AdaptingTrainer(SelectingTrainer):
+class AdaptingTrainer(AdaptationPartsTrainer):
     """Segmentation loss on labelled patches, and the terms that a subclass names on all patches."""
 
-    terms: tuple[str, ...] = ()
     extra_log_keys = LOG_KEYS + SELECTION_KEYS
-    teacher: MeanTeacher | None = None
-
-    def initialize(self) -> None:
-        """Build the network, and outside of it the site classifiers, the queues and the teacher."""
-        self.settings = with_terms(self.settings, self.terms)
-        super().initialize()
-        if self.configuration_manager.batch_dice and self.is_ddp:
-            raise UsageError("batch_dice in the plan", expected="batch_dice false under several GPUs: nnU-Net's Dice "
-                             "gathers inside the loss, which a rank without labelled patches never reaches",
-                             action="make the plan with femur_plan, or train on one GPU")
-        adaptation = self.settings.adaptation
-        network = self.bare_network()
-        network.token_layers = adaptation.layers
-        self.domain_head = LayerClassifiers(network.token_widths, len(self.cases.sites),
-                                            adaptation.head_hidden).to(self.device)
-        if self.is_ddp:
-            for parameter in self.domain_head.parameters():
-                distributed.broadcast(parameter.data, src=0)
-        self.optimizer.add_param_group({"params": list(self.domain_head.parameters()),
-                                        "rate_factor": self.settings.optimiser.head_learning_rate_factor})
-        self.queues = FeatureQueues(adaptation.layers, len(self.cases.sites), patches=adaptation.mmd_queue_patches,
-                                    tokens=adaptation.mmd_queue_tokens)
-        if self.settings.teacher.consistency_weight > 0:
-            self.teacher = MeanTeacher(network, self.settings.teacher.decay)
-        # Else unlabelled patches need no more than the encoder.
-        self.decodes_everything = self.teacher is not None or any(
-            layer.startswith("decoder") for layer in adaptation.layers)
-
-    def extra_state(self) -> dict[str, Any]:
-        """Keep classifiers, queues and teacher beside the network's weights, never among them."""
-        return {**super().extra_state(), "domain_head": self.domain_head.state_dict(), "sites": self.cases.sites,
-                "queues": self.queues.state(), "teacher": self.teacher.state() if self.teacher else None}
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take these back; the classifiers' outputs must mean the same sites."""
-        if state["sites"] != self.cases.sites:
-            raise FemurError(f"a checkpoint for the sites {', '.join(state['sites'])}",
-                             expected=f"the sites {', '.join(self.cases.sites)} of this fold",
-                             action="start a new training for the changed cohort")
-        super().load_extra_state(state)
-        self.domain_head.load_state_dict(state["domain_head"])
-        self.queues.load_state(state["queues"], self.device)
-        if self.teacher is not None and state["teacher"] is not None:
-            self.teacher.load_state(state["teacher"])
-
-    def training_loader(self, train: list[str], initial_size: Any, transforms: Any) -> Any:
-        """Return the loader of all sites; with a teacher each patch comes in a strong and a weak view."""
-        return super().training_loader(train, initial_size,
-                                       TwoViewsTransform(transforms) if self.teacher else transforms)
-
-    def on_train_start(self) -> None:
-        """Let the network hand out its tokens while it trains."""
-        super().on_train_start()
-        self.bare_network().return_tokens = True
 
     def train_step(self, batch: dict) -> dict:
         """Do one step and return its losses, those of the adaptation terms over the global batch."""
@@ -112,28 +34,31 @@ class AdaptingTrainer(SelectingTrainer):
             segmentation = loss_of_labelled(
                 self.loss, rows_of(outputs, rows) if self.decodes_everything else outputs, batch["target"], labelled)
             consistency = self.consistency_of_unlabelled(outputs, data, labelled)
-        measures = self.steps_done % self.settings.adaptation.log_gradients_every == 0
-        probe = GradientProbe(tokens, compiled=self.is_compiled()) if measures else None
         # Outside of autocast and on the batch of all ranks: MMD is a small difference of means.
         gathered = {layer: gather_with_gradient(values.float()) for layer, values in tokens.items()}
         terms = adaptation_terms(gathered, gather(sites), self.domain_head, progress=self.progress,
                                  settings=self.settings.adaptation, queues=self.queues,
                                  sample_seed=self._sample_seed())
-        if probe is not None:
-            probe.measure_terms(terms.reaching_encoder(), gathered)
         weight = consistency_weight(self.progress, self.settings.teacher) if self.teacher else 0.0
-        scale = 1.0 if self.grad_scaler is None else self.grad_scaler.get_scale()
+        weighted = {"segmentation": segmentation, **terms.reaching_encoder()}
+        if weight > 0:
+            weighted["consistency"] = weight * consistency
+        norms = self.gradients_at_encoder(weighted)
         self.step_optimizer(segmentation + terms.total + weight * consistency,
                             [self.network.parameters(), self.domain_head.parameters()],
                             parts=f" (segmentation {segmentation:.4g}, sites {terms.domain:.4g}, MMD {terms.mmd:.4g}, "
                                   f"consistency {consistency:.4g})")
         if self.teacher is not None:
             self.teacher.update(self.bare_network())
-        record = {"loss": segmentation.detach().cpu().numpy(), **terms.record(),
-                  "consistency": float(consistency.detach()), "consistency_weight": weight}
-        if probe is not None:
-            record |= probe.norms(labelled.to(self.device), loss_scale=scale, consistency=weight > 0)
-        return record
+        return {"loss": segmentation.detach().cpu().numpy(), **terms.record(), **norms,
+                "consistency": float(consistency.detach()), "consistency_weight": weight}
+
+    def gradients_at_encoder(self, weighted: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Return each weighted term's gradient norm at the encoder; nothing in steps that are not measured."""
+        if self.steps_done % self.settings.adaptation.log_gradients_every:
+            return {}
+        return gradient_norms(weighted, self.bare_network().encoder.parameters(),
+                              loss_scale=1.0 if self.grad_scaler is None else self.grad_scaler.get_scale())
 
     def consistency_of_unlabelled(self, outputs: Any, data: torch.Tensor, labelled: torch.Tensor) -> torch.Tensor:
         """Return the difference between the student on strong and the teacher on weak views; 0 without a teacher.

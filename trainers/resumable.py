@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch._dynamo import OptimizedModule
 
 from femur_nnunet.files import atomic_path
+from femur_nnunet.trainers.planned import PlannedTrainer
 from femur_nnunet.trainers.random_state import random_states, restore_random_states, seed_everything
 
 CHECKPOINT_KEY = "femur_nnunet"
+# Tells the ranks' seeds after a resume from those of the loaders' workers, 0 and 1.
+_RESUMED = 2
 
 
-class ResumableTrainer(nnUNetTrainer):
+class ResumableTrainer(PlannedTrainer):
     """Adds our own state to nnU-Net's checkpoints under one key.
 
     ``network_weights`` stays the segmentation network alone, so plain ``nnUNetv2_predict`` loads the
@@ -86,7 +88,7 @@ class ResumableTrainer(nnUNetTrainer):
             restore_random_states(self._states_to_restore)
         else:
             # The checkpoint holds rank 0's states; with the same ones all ranks would draw the same patches.
-            seed_everything(self.local_rank, self.current_epoch)
+            seed_everything(self.settings.schedule.seed, self.local_rank, self.current_epoch, _RESUMED)
         self._states_to_restore = None
 
     def _register_log_keys(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from femur_nnunet.trainers.adapting_trainer import CONSISTENCY, GRADIENT_REVERSAL, MMD, AdaptingTrainer
+from femur_nnunet.trainers.adaptation_parts import CONSISTENCY, GRADIENT_REVERSAL, MMD
+from femur_nnunet.trainers.adapting_trainer import AdaptingTrainer
 
 
 class TransUNetDAPlusTrainer(AdaptingTrainer):

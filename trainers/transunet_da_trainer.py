@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from femur_nnunet.trainers.adapting_trainer import GRADIENT_REVERSAL, MMD, AdaptingTrainer
+from femur_nnunet.trainers.adaptation_parts import GRADIENT_REVERSAL, MMD
+from femur_nnunet.trainers.adapting_trainer import AdaptingTrainer
 
 
 class TransUNetDATrainer(AdaptingTrainer):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from femur_nnunet.trainers.adapting_trainer import CONSISTENCY, AdaptingTrainer
+from femur_nnunet.trainers.adaptation_parts import CONSISTENCY
+from femur_nnunet.trainers.adapting_trainer import AdaptingTrainer
 
 
 class TransUNetMeanTeacherTrainer(AdaptingTrainer):

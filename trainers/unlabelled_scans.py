@@ -33,13 +33,19 @@ class UnlabelledScansTrainer(TransUNetTrainer):
     def cases(self) -> FoldCases:
         """The fold's cases; unlabelled ones that are kept out for scoring are in ``scoring_cases``.
 
+        Unlabelled scans of a site that has labelled ones are in neither.
+
         Raises
         ------
         UsageError
             Fewer than two sites.
         """
         folder = Path(self.preprocessed_dataset_folder_base)
-        found = fold_cases(folder, *self.do_split(), cohort=fold_cohort(folder, self.fold))
+        everything = fold_cases(folder, *self.do_split(), cohort=fold_cohort(folder, self.fold))
+        found = everything.without_unlabelled_of_labelled_sites()
+        left_out = len(everything.unlabelled) - len(found.unlabelled)
+        if left_out:
+            self.print_to_log_file(f"{left_out} unlabelled scans of sites that have labelled ones are left out.")
         if len(found.sites) < 2:
             raise UsageError(f"training scans of {', '.join(found.sites)} alone",
                              expected="scans of at least two sites, labelled or in imagesUn",

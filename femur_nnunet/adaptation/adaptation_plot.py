@@ -15,7 +15,7 @@ PANELS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
     ("losses, without weights", ("segmentation_loss", "domain_loss", "mmd", "consistency"), False),
     ("weights and lambda", ("reversal_strength", "mmd_weight", "consistency_weight"), False),
     ("site classifier's accuracy", ("site_accuracy",), False),
-    ("gradient norms at the tokens, weighted", ("gradient_segmentation", "gradient_domain", "gradient_mmd",
+    ("gradient norms at the encoder, weighted", ("gradient_segmentation", "gradient_domain", "gradient_mmd",
                                                 "gradient_consistency"), True),
     ("choice of the checkpoint", ("source_dice", "target_agreement", "target_plausibility", "selection_score"), False),
 )

@@ -16,7 +16,8 @@ def gather_with_gradient(features: torch.Tensor) -> torch.Tensor:
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return features
-    return AllGatherGrad.apply(features).flatten(0, 1)
+    # NCCL takes whole blocks of memory alone, and cells of a feature map are a transposed view.
+    return AllGatherGrad.apply(features.contiguous()).flatten(0, 1)
 
 
 def gather(values: torch.Tensor) -> torch.Tensor:

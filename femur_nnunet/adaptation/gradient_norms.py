@@ -1,88 +1,62 @@
-"""How strongly each term of the loss pulls at the encoder's features."""
+"""How strongly each term of the loss pulls at the encoder's weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import distributed
 
-from femur_nnunet.adaptation.gathering import gather
-from femur_nnunet.networks.token_layers import BOTTLENECK
 
+def gradient_norms(terms: Mapping[str, torch.Tensor], encoder: Iterable[torch.nn.Parameter], *,
+                   loss_scale: float = 1.0) -> dict[str, float]:
+    """Return the norm of each weighted term's own gradient with respect to the encoder's weights.
 
-class GradientProbe:
-    """Norms of the gradient of each weighted term with respect to the tokens of the attached layers.
-
-    The adaptation terms are differentiated down to the tokens only, which costs little. What the
-    bottleneck's tokens then receive besides, in the step's own backward pass, is the segmentation's in
-    the rows of labelled patches and the consistency's in those of unlabelled ones, since samples do not
-    mix in the network: no second pass through the decoder is needed. Tokens of other layers are side
-    branches that no decoder uses; without the bottleneck these two norms are not measured.
+    It is what an optimiser without momentum would be given for these weights if the loss had this term
+    alone, whichever way the term takes to them: the segmentation loss comes through the skip
+    connections too, and a term on tokens through the tokens alone. The graph stays for the step's own
+    backward pass, and no ``.grad`` is written. Each term costs one pass back through what lies between
+    it and the encoder.
 
     Parameters
     ----------
-    own_tokens : mapping of str to Tensor
-        Tokens (n, t, w) of this rank as the network gave them, before gathering.
-    compiled : bool
-        Whether the network runs under torch.compile. Its backward pass is then one piece, in which what
-        the tokens receive from the decoder cannot be seen: the two norms are not measured.
+    terms : mapping of str to Tensor
+        Scalars with their weights. Under DDP every rank must bring the same names in the same order.
+    encoder : iterable of Parameter
+        Weights that the norms are taken over.
+    loss_scale : float
+        The gradient scaler's factor, so that half precision does not lose small gradients on the way;
+        it is taken out of the norms.
+
+    Returns
+    -------
+    dict
+        ``gradient_<term>``; 0 for a term that is detached from the encoder. Under DDP that of the mean
+        over ranks, as DDP forms it, the same on every rank.
     """
+    weights = list(encoder)
+    in_use = distributed.is_available() and distributed.is_initialized()
+    norms = {}
+    for name, value in terms.items():
+        found: tuple[torch.Tensor | None, ...] = (None,) * len(weights)
+        if value.requires_grad:
+            found = torch.autograd.grad(value * loss_scale, weights, retain_graph=True, allow_unused=True)
+        gradient = torch.cat([torch.zeros_like(weight).flatten() if part is None else part.flatten()
+                              for part, weight in zip(found, weights, strict=True)]).float() / loss_scale
+        if in_use:
+            distributed.all_reduce(gradient)
+            gradient /= distributed.get_world_size()
+        norms[f"gradient_{name}"] = gradient.norm().item()
+    return norms
 
-    def __init__(self, own_tokens: Mapping[str, torch.Tensor], *, compiled: bool = False) -> None:
-        self._own = dict(own_tokens)
-        self._sees_decoder = BOTTLENECK in self._own and not compiled
-        self._terms: dict[str, list[torch.Tensor]] = {}
 
-    def measure_terms(self, terms: Mapping[str, torch.Tensor], gathered_tokens: Mapping[str, torch.Tensor]) -> None:
-        """Differentiate each weighted term with respect to the tokens of all ranks, before the backward pass."""
-        inputs = list(gathered_tokens.values())
-        for name, value in terms.items():
-            if not value.requires_grad:
-                self._terms[name] = [torch.zeros_like(layer) for layer in inputs]
-                continue
-            gradients = torch.autograd.grad(value, inputs, retain_graph=True, allow_unused=True)
-            self._terms[name] = [torch.zeros_like(layer) if gradient is None else gradient
-                                 for gradient, layer in zip(gradients, inputs, strict=True)]
-        if self._sees_decoder:
-            # Only now: a tensor that retains its gradient would add up those just taken, too.
-            self._own[BOTTLENECK].retain_grad()
+def keep_buffers_for_further_passes() -> None:
+    """Let networks that torch.compile compiles from now on be differentiated more than once a step.
 
-    def norms(self, labelled: torch.Tensor, *, loss_scale: float, consistency: bool) -> dict[str, float]:
-        """Return the norm of each term's gradient, after the backward pass.
+    By default their backward pass overwrites what the forward pass stored and refuses to run while the
+    graph is kept; torch's own message names this switch. Older versions have neither.
+    """
+    from torch._functorch import config
 
-        Parameters
-        ----------
-        labelled : Tensor
-            Shape (n,), bool: the labelled patches of this rank.
-        loss_scale : float
-            The gradient scaler's factor in that pass, 1 without one.
-        consistency : bool
-            Whether the step had a consistency term in use.
-
-        Returns
-        -------
-        dict
-            ``gradient_<term>``: the norm over all ranks' tokens and all attached layers. A term that was
-            not in use has no entry.
-        """
-        found = {f"gradient_{name}": float(sum(gradient.square().sum() for gradient in gradients)) ** 0.5
-                 for name, gradients in self._terms.items()}
-        if not self._sees_decoder:
-            return found
-        own = self._own[BOTTLENECK]
-        assert own.grad is not None
-        in_use = distributed.is_available() and distributed.is_initialized()
-        ranks, rank = (distributed.get_world_size(), distributed.get_rank()) if in_use else (1, 0)
-        rows = slice(rank * len(own), (rank + 1) * len(own))
-        layer = list(self._own).index(BOTTLENECK)
-        # The gathered terms come back once from every rank, and DDP divides all by the ranks.
-        rest = own.grad.float() / (loss_scale * ranks)
-        rest = rest - sum(gradients[layer][rows] for gradients in self._terms.values())
-        a_patch = rest.flatten(1).square().sum(1)
-        squares = torch.stack([a_patch[labelled].sum(), a_patch[~labelled].sum()])
-        segmentation, unlabelled = gather(squares[None]).sum(0).sqrt().tolist()
-        found["gradient_segmentation"] = segmentation
-        if consistency:
-            found["gradient_consistency"] = unlabelled
-        return found
+    if hasattr(config, "donated_buffer"):
+        config.donated_buffer = False

@@ -36,12 +36,15 @@ class MeanTeacher:
         """Move the weights towards the student's, after its step."""
         self.steps += 1
         share = 1.0 - min(self.decay, 1.0 - 1.0 / (self.steps + 1))
-        own = self.network.state_dict()
-        for name, value in student.state_dict().items():
-            if value.is_floating_point():
-                own[name].lerp_(value.to(own[name]), share)
-            else:
-                own[name].copy_(value)
+        # Not by state_dict: nnU-Net's decoder names the encoder and its own layers again, and each name
+        # of one tensor would move it once more.
+        for pairs in (zip(self.network.parameters(), student.parameters(), strict=True),
+                      zip(self.network.buffers(), student.buffers(), strict=True)):
+            for own, value in pairs:
+                if value.is_floating_point():
+                    own.lerp_(value.to(own), share)
+                else:
+                    own.copy_(value)
 
     @torch.no_grad()
     def probabilities(self, images: torch.Tensor) -> torch.Tensor:

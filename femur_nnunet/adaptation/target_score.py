@@ -22,10 +22,10 @@ class TargetScore:
         Agreement of repeated predictions follows the true Dice (Roy et al. 2019, Bayesian QuickNAT,
         doi 10.1016/j.neuroimage.2019.03.042).
     plausibility : float
-        min(r, 1/r), r the predicted share of femur over that of labelled patches centred alike; 0 where
-        nothing is predicted. Agreement alone would be won by a network that finds femur nowhere or
-        everywhere. The share of a structure is what is known of it without labels (Bateson et al. 2020,
-        arXiv 2005.03697).
+        min(r, 1/r), r the predicted share of femur over that of labelled scans' patches at the same
+        relative places; 0 where nothing is predicted. Agreement alone would be won by a network that
+        finds femur nowhere or everywhere. The share of a structure is what is known of it without
+        labels (Bateson et al. 2020, arXiv 2005.03697).
     """
 
     agreement: float
@@ -61,7 +61,8 @@ def target_score(predict: Callable[[torch.Tensor], torch.Tensor], patches: torch
     patches, views : Tensor
         Target patches and their perturbed views, shapes (n, c, z, y, x).
     expected_share : float
-        Mean share of femur in labelled patches that are centred as these are, above 0.
+        Mean share of femur in patches of labelled scans at the same relative places, above 0. Not
+        centred on their own femur: these unlabelled ones are not.
     """
     agreements, predicted = [], 0.0
     for patch, view in zip(patches, views, strict=True):

@@ -97,23 +97,27 @@ def adaptation_terms(tokens: Mapping[str, torch.Tensor], sites: torch.Tensor, he
 
 def _mmd(layer: str, tokens: torch.Tensor, sites: torch.Tensor, settings: AdaptationSettings,
          queues: FeatureQueues | None, sample_seed: int) -> torch.Tensor:
-    """MMD of a layer's pooled features plus MMD of a sample of the tokens of each site."""
+    """MMD of a layer's pooled features plus MMD of a sample of the tokens of each site.
+
+    Pairs of tokens of one patch are left out: a single patch a site is compared with the queue's alone.
+    """
     pooled = tokens.mean(dim=1)
     value = mmd_between_sites(pooled, sites, settings.mmd_bandwidths, queues.pooled[layer] if queues else None)
     if queues is not None:
         queues.pooled[layer].push(pooled, sites)
     if settings.mmd_tokens == 0:
         return value
-    rows, row_sites = token_sample(tokens, sites, settings.mmd_tokens, sample_seed)
+    rows, patches = token_sample(tokens, sites, settings.mmd_tokens, sample_seed)
+    row_sites = sites[patches]
     value = value + mmd_between_sites(rows, row_sites, settings.mmd_bandwidths,
-                                      queues.tokens[layer] if queues else None)
+                                      queues.tokens[layer] if queues else None, groups=patches)
     if queues is not None:
         queues.tokens[layer].push(rows, row_sites)
     return value
 
 
 def token_sample(tokens: torch.Tensor, sites: torch.Tensor, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return at most ``count`` tokens of each site, drawn with a seed, and the site of each.
+    """Return at most ``count`` tokens of each site, drawn with a seed, and the patch (row of ``tokens``) of each.
 
     The kernel's size is bounded by ``count``, whatever the number of tokens.
 
@@ -127,10 +131,10 @@ def token_sample(tokens: torch.Tensor, sites: torch.Tensor, count: int, seed: in
         Tokens of a site, and what the draw depends on besides the shapes.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows, row_sites = [], []
+    rows, patches = [], []
     for site in torch.unique(sites).tolist():
-        own = tokens[sites == site].flatten(0, 1)
-        chosen = torch.randperm(len(own), generator=generator)[:count].to(own.device)
-        rows.append(own[chosen])
-        row_sites.append(torch.full((len(chosen),), site, device=sites.device))
-    return torch.cat(rows), torch.cat(row_sites)
+        own = torch.nonzero(sites == site).flatten()
+        chosen = torch.randperm(len(own) * tokens.shape[1], generator=generator)[:count].to(own.device)
+        patches.append(own[chosen // tokens.shape[1]])
+        rows.append(tokens[patches[-1], chosen % tokens.shape[1]])
+    return torch.cat(rows), torch.cat(patches)

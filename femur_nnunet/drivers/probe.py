@@ -60,7 +60,7 @@ class ProbeRow:
     """One row of probe.csv: an arm and a layer.
 
     ``scans`` is ``test`` or ``fold``; ``n_unlabelled_scans`` of the scans were seen, without labels, by trainings with
-    adaptation terms (0 for test scans).
+    adaptation terms (0 for test scans). ``mmd_scans_each`` scans of each participant went into ``mmd2``.
     """
 
     arm: str
@@ -78,6 +78,7 @@ class ProbeRow:
     mmd2: float
     p_value: float
     n_permutations: int
+    mmd_scans_each: int
     trainer: str
     checkpoint: str
 
@@ -109,8 +110,8 @@ def run_probe(options: ProbeOptions) -> list[ProbeRow]:
                 rows.append(ProbeRow(
                     name, layer, kind, len(counts), sum(map(len, counts.values())), len(scans),
                     sum(scan.unlabelled for scan in scans), probe.accuracy, probe.ci95_low, probe.ci95_high,
-                    probe.chance, probe.folds, mmd.mmd2, mmd.p_value, mmd.permutations, arm.trainer_name,
-                    arm.checkpoint.name))
+                    probe.chance, probe.folds, mmd.mmd2, mmd.p_value, mmd.permutations,
+                    mmd.scans_each, arm.trainer_name, arm.checkpoint.name))
                 title = f"{name}, {layer}" if len(options.layers) > 1 else name
                 panels[f"{title}\nprobe {probe.accuracy:.2f}, MMD p {mmd.p_value:.3g}"] = features
         write_text(options.out / TABLE_NAME, _csv(rows))

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nnunetv2
 import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from femur_nnunet import trainers
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import read_json
+from femur_nnunet.networks.from_plan import check_plan_imports
 
 _ACTION = "name a folder TRAINER__PLANS__CONFIGURATION that nnUNetv2_train wrote"
 # What checkpoints hold besides tensors and plain values: numbers and arrays of numpy, under the names of numpy 1 and 2.
@@ -54,12 +56,15 @@ class TrainedArm:
 
 
 def load_arm(folder: Path, *, fold: int, checkpoint_name: str, device: torch.device) -> TrainedArm:
-    """Load one fold of a trained folder as nnU-Net's predictor does.
+    """Load one fold of a trained folder as nnU-Net's predictor does, but refuse what could execute something.
 
     Raises
     ------
     FemurError
-        A file is missing or broken, the checkpoint holds more than numbers, or its weights are another network's.
+        A file is missing or broken, the checkpoint holds more than numbers or names a trainer that is neither
+        nnU-Net's nor ours, or its weights are another network's.
+    UsageError
+        The plan names something that is not on the lists of :mod:`femur_nnunet.networks.from_plan`.
     """
     plan = read_json(folder / "plans.json", what="the plan that nnU-Net copies beside its folds", action=_ACTION)
     dataset = read_json(folder / "dataset.json", what="the dataset.json that nnU-Net copies beside its folds",
@@ -68,7 +73,9 @@ def load_arm(folder: Path, *, fold: int, checkpoint_name: str, device: torch.dev
     checkpoint = load_checkpoint_safely(path)
     plans = PlansManager(plan)
     configuration = plans.get_configuration(checkpoint["init_args"]["configuration"])
-    trainer_class = _trainer_class(checkpoint["trainer_name"])
+    # Here, since the builder of nnU-Net's own trainers would import and call whatever the plan names.
+    check_plan_imports(configuration.configuration, subject=str(folder / "plans.json"))
+    trainer_class = _trainer_class(checkpoint["trainer_name"], path)
     network = trainer_class.build_network_architecture(
         plans, configuration, determine_num_input_channels(plans, configuration, dataset),
         plans.get_label_manager(dataset).num_segmentation_heads, enable_deep_supervision=False)
@@ -110,11 +117,17 @@ def load_checkpoint_safely(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _trainer_class(name: str) -> type[nnUNetTrainer]:
-    # Ours first: they are found then without nnUNet_extTrainer too.
-    own = getattr(trainers, str(name), None)
-    found = own or recursive_find_trainer_class_by_name(str(name))
-    if found is None:
+def _trainer_class(name: Any, checkpoint: Path) -> type[nnUNetTrainer]:
+    """Return the trainer of that exact name, of this package or of nnU-Net; nnUNet_extTrainer is not searched."""
+    found: Any = None
+    if isinstance(name, str) and name in trainers.__all__:
+        found = getattr(trainers, name)
+    elif isinstance(name, str):
+        package = nnunetv2.__path__[0]
+        found = recursive_find_python_class(str(Path(package, "training", "nnUNetTrainer")), name,
+                                            "nnunetv2.training.nnUNetTrainer", package)
+    # The search takes whatever has that name in a module, as its imports.
+    if not (isinstance(found, type) and issubclass(found, nnUNetTrainer) and found.__name__ == name):
         raise FemurError(f"a checkpoint of the trainer {name}", expected="a trainer of nnU-Net or of this package",
-                         action="set nnUNet_extTrainer to the folder of that trainer")
-    return found  # type: ignore[no-any-return]
+                         action="take an arm that one of these trained", subject=str(checkpoint))
+    return found

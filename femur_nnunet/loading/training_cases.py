@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,16 @@ class FoldCases:
     def labelled_sites(self) -> list[str]:
         """Sites with labelled training cases, sorted."""
         return sorted({parse_case_id(case).site for case in self.train})
+
+    def without_unlabelled_of_labelled_sites(self) -> FoldCases:
+        """Return the same cases less the unlabelled ones of sites that bring labelled ones.
+
+        Batches fill such a site's slots from its labelled cases, and a score of the target that was
+        taken on its scans would be one of the source.
+        """
+        labelled_sites = self.labelled_sites
+        return replace(self, unlabelled=[case for case in self.unlabelled
+                                         if parse_case_id(case).site not in labelled_sites])
 
 
 def read_fold_splits(preprocessed_folder: Path, fold: int | str, *, allow_all: bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,25 +48,40 @@ class TwoFolderDataset(nnUNetDatasetBlosc2):
                              action="train on a plan that femur_plan made, after running it again",
                              subject=Path(unlabelled_folder).name)
         self._unlabelled_source = nnUNetDatasetBlosc2(unlabelled_folder, list(unlabelled))
-        self._relative_positions = self._collect_relative_positions(sorted(labelled)) if unlabelled else None
+        self._relative_positions = self._collect_relative_positions(sorted(labelled)) if unlabelled else {}
+        self._substitutes_everywhere = False
+
+    def with_substitutes_everywhere(self) -> TwoFolderDataset:
+        """Return the same cases, labelled ones with substitute positions too, those of the other labelled cases.
+
+        So labelled patches can be had that are centred as unlabelled ones are; patches that are centred
+        on a case's own femur hold more of it.
+        """
+        changed = copy.copy(self)
+        changed._substitutes_everywhere = True
+        return changed
 
     def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict[str, Any]]:
         """Return image, label map, nothing and properties, as nnU-Net's data loader expects them."""
-        if identifier in self.labelled:
-            return super().load_case(identifier)
-        image, label_map, previous, properties = self._unlabelled_source.load_case(identifier)
-        assert self._relative_positions is not None
+        is_labelled = identifier in self.labelled
+        load = super().load_case if is_labelled else self._unlabelled_source.load_case
+        image, label_map, previous, properties = load(identifier)
+        if is_labelled and not self._substitutes_everywhere:
+            return image, label_map, previous, properties
+        others = [positions for case, positions in self._relative_positions.items() if case != identifier]
+        # Where only one labelled case shows a femur, its own positions are all there is.
+        relative = np.concatenate(others or list(self._relative_positions.values()))
         shape = np.asarray(image.shape[1:])
-        voxels = np.minimum((self._relative_positions * shape).astype(int), shape - 1)
+        voxels = np.minimum((relative * shape).astype(int), shape - 1)
         channel = np.zeros((len(voxels), 1), dtype=int)
         properties["class_locations"] = {1: np.concatenate([channel, voxels], axis=1)}
         return image, label_map, previous, properties
 
-    def _collect_relative_positions(self, labelled: Sequence[str]) -> NDArray[np.float64]:
+    def _collect_relative_positions(self, labelled: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         # A fixed generator: the positions are part of the dataset, not of the training's randomness.
         generator = np.random.default_rng(0)
         asked = generator.permutation(len(labelled))[:_CASES_ASKED]
-        parts = []
+        parts = {}
         for number in asked:
             image, _, _, properties = super().load_case(labelled[number])
             found = [np.asarray(voxels) for voxels in properties["class_locations"].values() if len(voxels)]
@@ -73,8 +89,8 @@ class TwoFolderDataset(nnUNetDatasetBlosc2):
                 # All labels together: in a whole scan left and right femur are two.
                 locations = np.concatenate(found)
                 chosen = generator.choice(len(locations), size=min(_POSITIONS_A_CASE, len(locations)), replace=False)
-                parts.append((locations[chosen, 1:] + 0.5) / np.asarray(image.shape[1:]))
+                parts[labelled[number]] = (locations[chosen, 1:] + 0.5) / np.asarray(image.shape[1:])
         if not parts:
             raise FemurError("no femur in any labelled training case", expected="labels with voxels of value 1",
                              action="check the masks, convert and plan again")
-        return np.concatenate(parts)
+        return parts

@@ -7,6 +7,7 @@ import pydoc
 from collections.abc import Mapping
 from typing import Any
 
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
 from femur_nnunet.errors import UsageError
@@ -30,6 +31,38 @@ ALLOWED_IMPORTS = frozenset({
     "torch.nn.modules.conv.Conv3d", "torch.nn.modules.instancenorm.InstanceNorm3d", "torch.nn.LeakyReLU",
     "torch.nn.modules.activation.LeakyReLU",
 })
+# Ours, and those of nnU-Net's default and residual-encoder planners.
+ALLOWED_NETWORKS = frozenset({
+    TRANSUNET_CLASS_PATH, VNET_CLASS_PATH, "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+    "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
+})
+
+
+def check_plan_imports(configuration: Mapping[str, Any], *, subject: str = "") -> None:
+    """Refuse a plan's configuration that names anything but known networks and building blocks.
+
+    nnU-Net's own builder imports and calls any dotted path of a plan, with arguments of the plan: to be called before
+    a network is built from a plan that came from elsewhere. Nothing is imported here.
+
+    Parameters
+    ----------
+    configuration : mapping
+        A configuration of plans.json.
+    subject : str, optional
+        What an error is about, as the plan's file.
+
+    Raises
+    ------
+    UsageError
+        ``network_class_name`` is not in :data:`ALLOWED_NETWORKS`, or what ``_kw_requires_import`` asks to import is
+        not in :data:`ALLOWED_IMPORTS`.
+    """
+    architecture = configuration["architecture"]
+    _require_listed(architecture["network_class_name"], ALLOWED_NETWORKS, subject)
+    for name in architecture["_kw_requires_import"]:
+        dotted_path = architecture["arch_kwargs"].get(name)
+        if dotted_path is not None:
+            _require_listed(dotted_path, ALLOWED_IMPORTS, subject)
 
 
 def transformer_sizes(architecture: ArchitectureSettings, arch_kwargs: Mapping[str, Any],
@@ -65,12 +98,13 @@ def build_transunet(configuration: Mapping[str, Any], input_channels: int, num_c
         something that is not on the list of allowed building blocks.
     """
     settings = _settings_for(configuration, "transunet")
+    check_plan_imports(configuration)
     arch_kwargs = dict(configuration["architecture"]["arch_kwargs"])
     if PLAN_BLOCK_KEY not in configuration:
         arch_kwargs["transformer"] = transformer_sizes(settings.architecture, arch_kwargs, configuration["patch_size"])
     for name in configuration["architecture"]["_kw_requires_import"]:
         if arch_kwargs[name] is not None:
-            arch_kwargs[name] = _allowed_class(arch_kwargs[name])
+            arch_kwargs[name] = pydoc.locate(arch_kwargs[name])
     return TransUNet3D(input_channels, num_classes, deep_supervision=deep_supervision,
                        activation_checkpointing=settings.architecture.activation_checkpointing, **arch_kwargs)
 
@@ -115,13 +149,35 @@ def build_vnet(configuration: Mapping[str, Any], input_channels: int, num_classe
         As :func:`build_transunet`.
     """
     settings = _settings_for(configuration, "vnet")
+    check_plan_imports(configuration)
     arch_kwargs = dict(configuration["architecture"]["arch_kwargs"])
     if PLAN_BLOCK_KEY not in configuration:
         arch_kwargs = vnet_sizes(settings.vnet, arch_kwargs)
     for name in VNET_IMPORTS:
         if arch_kwargs[name] is not None:
-            arch_kwargs[name] = _allowed_class(arch_kwargs[name])
+            # The plan's own list of imports may leave it out.
+            _require_listed(arch_kwargs[name], ALLOWED_IMPORTS)
+            arch_kwargs[name] = pydoc.locate(arch_kwargs[name])
     return VNet(input_channels, num_classes, deep_supervision=deep_supervision, **arch_kwargs)
+
+
+def build_unet(configuration: Mapping[str, Any], input_channels: int, num_classes: int, *,
+               deep_supervision: bool) -> nn.Module:
+    """Build nnU-Net's network of a plan's configuration, one of femur_plan or a stock one.
+
+    Raises
+    ------
+    UsageError
+        The plan was made for one of our architectures, or names something that is not on the lists of allowed networks
+        and building blocks.
+    """
+    if PLAN_BLOCK_KEY in configuration:
+        _settings_for(configuration, "unet")
+    check_plan_imports(configuration)
+    architecture = configuration["architecture"]
+    return get_network_from_plans(  # type: ignore[no-any-return]
+        architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"],
+        input_channels, num_classes, allow_init=True, deep_supervision=deep_supervision)
 
 
 def _settings_for(configuration: Mapping[str, Any], family: str) -> FemurPlanSettings:
@@ -141,8 +197,7 @@ def _settings_for(configuration: Mapping[str, Any], family: str) -> FemurPlanSet
     return settings
 
 
-def _allowed_class(dotted_path: str) -> Any:
-    if dotted_path not in ALLOWED_IMPORTS:
-        raise UsageError(f"{dotted_path} in the plan", expected=f"one of {', '.join(sorted(ALLOWED_IMPORTS))}",
-                         action="make the plan anew with femur_plan")
-    return pydoc.locate(dotted_path)
+def _require_listed(dotted_path: Any, allowed: frozenset[str], subject: str = "") -> None:
+    if not isinstance(dotted_path, str) or dotted_path not in allowed:
+        raise UsageError(f"{dotted_path} in the plan", expected=f"one of {', '.join(sorted(allowed))}",
+                         action="make the plan anew with femur_plan", subject=subject)

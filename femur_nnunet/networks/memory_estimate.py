@@ -11,7 +11,7 @@ import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
-from femur_nnunet.networks.from_plan import build_transunet
+from femur_nnunet.networks.from_plan import build_transunet, check_plan_imports
 from femur_nnunet.networks.stored_activations import stored_activations
 from femur_nnunet.plan_settings import FemurPlanSettings, settings_from_configuration
 
@@ -160,6 +160,7 @@ def _network(configuration: Mapping[str, Any], settings: FemurPlanSettings, inpu
     with torch.device("meta"):
         if settings.architecture.family == "transunet":
             return build_transunet(configuration, input_channels, num_classes, deep_supervision=True)
+        check_plan_imports(configuration)
         architecture = configuration["architecture"]
         return get_network_from_plans(architecture["network_class_name"], architecture["arch_kwargs"],
                                       architecture["_kw_requires_import"], input_channels, num_classes,

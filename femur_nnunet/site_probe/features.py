@@ -22,12 +22,12 @@ RELATIVE_CENTRES = ((0.5, 0.5, 0.5), (0.35, 0.5, 0.5), (0.65, 0.5, 0.5), (0.5, 0
 def patches_of(image: NDArray[np.floating], patch_size: Sequence[int], count: int) -> NDArray[np.float32]:
     """Return ``count`` patches (count, c, z, y, x) of an image (c, z, y, x), centred at :data:`RELATIVE_CENTRES`.
 
-    A patch is moved into the image; an image that is smaller than the patch is continued by its lowest value (air): 0
-    would be mean bone.
+    A patch is moved into the image; an image that is smaller than the patch is padded with 0 on both sides, as in
+    training and by nnU-Net's predictor: the features are those that the network works with there.
     """
     missing = [max(0, edge - have) for edge, have in zip(patch_size, image.shape[1:], strict=True)]
     if any(missing):
-        image = np.pad(image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in missing)], constant_values=image.min())
+        image = np.pad(image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in missing)])
     patches = []
     for centre in RELATIVE_CENTRES[:count]:
         window = [slice(None)]
@@ -95,5 +95,6 @@ def scan_features(network: Any, image: NDArray[np.floating], *, patch_size: Sequ
         for patch in batch:
             network(patch[None])
             for name in layers:
-                sums[name] = sums[name] + found[name][0].double().cpu().numpy()
+                # Double precision on the CPU: Apple's GPUs do not have it.
+                sums[name] = sums[name] + found[name][0].cpu().double().numpy()
     return {name: value / patches for name, value in sums.items()}

@@ -72,11 +72,14 @@ class MMDTest:
         The smallest p that N permutations can give is 1 / (N + 1); with few participants ties raise it further.
     permutations : int
         Number of permutations.
+    scans_each : int
+        Scans that went into each participant's mean.
     """
 
     mmd2: float
     p_value: float
     permutations: int
+    scans_each: int
 
 
 def participants_by_site(features: ProbeFeatures) -> dict[str, list[str]]:
@@ -138,23 +141,31 @@ def wilson_interval(share: float, n: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def participant_means(features: ProbeFeatures) -> ProbeFeatures:
-    """Return the mean features of each participant at a site, standardised over all participants."""
+def participant_means(features: ProbeFeatures, generator: np.random.Generator) -> tuple[ProbeFeatures, int]:
+    """Return the mean features of each participant at a site, standardised over all participants, and k.
+
+    Each mean is of k scans drawn without replacement, k being the smallest number of scans that a participant has:
+    means over different numbers of scans differ in variance, and sites would differ by their numbers of scans alone.
+    """
     pairs = sorted({(str(site), str(person)) for site, person in
                     zip(features.sites, features.participants, strict=True)})
-    values = np.stack([features.values[(features.sites == site) & (features.participants == person)].mean(0)
-                       for site, person in pairs]).astype(float)
+    rows = [np.flatnonzero((features.sites == site) & (features.participants == person)) for site, person in pairs]
+    scans_each = min(map(len, rows))
+    drawn = [np.sort(generator.choice(own, scans_each, replace=False)) for own in rows]
+    values = np.stack([features.values[own].mean(0) for own in drawn]).astype(float)
     spread = values.std(0)
     values = (values - values.mean(0)) / np.where(spread > 0, spread, 1.0)
-    return ProbeFeatures(values, np.asarray([site for site, _ in pairs]), np.asarray([name for _, name in pairs]))
+    return ProbeFeatures(values, np.asarray([site for site, _ in pairs]),
+                         np.asarray([name for _, name in pairs])), scans_each
 
 
 def permutation_test(features: ProbeFeatures, *, permutations: int, seed: int) -> MMDTest:
     """Test whether participants of different sites have the same distribution of features.
 
-    The unit is the participant (the mean over visits and hips): scans of one person are no independent draws. Kernels
-    are the five Gaussians of the adaptation term, their width the mean squared distance of all participants, which no
-    permutation changes. With more than two sites: the mean over sites of one against the pooled rest.
+    The unit is the participant (the mean over visits and hips, of the same number of scans for everybody): scans of one
+    person are no independent draws. ``seed`` draws the scans and the permutations. Kernels are the five Gaussians of
+    the adaptation term, their width the mean squared distance of all participants, which no permutation changes. With
+    more than two sites: the mean over sites of one against the pooled rest.
 
     Raises
     ------
@@ -162,15 +173,13 @@ def permutation_test(features: ProbeFeatures, *, permutations: int, seed: int) -
         See :func:`participants_by_site`.
     """
     participants_by_site(features)
-    people = participant_means(features)
+    generator = np.random.default_rng(seed)
+    people, scans_each = participant_means(features, generator)
     kernel = _gaussian_kernels(people.values)
     observed = mmd2_of_sites(kernel, people.sites)
-    generator = np.random.default_rng(seed)
     reached = sum(mmd2_of_sites(kernel, generator.permutation(people.sites)) >= observed - 1e-12
                   for _ in range(permutations))
-    return MMDTest(observed, (1 + reached) / (1 + permutations), permutations)
-
-
+    return MMDTest(observed, (1 + reached) / (1 + permutations), permutations, scans_each)
 
 
 def _gaussian_kernels(values: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -4,13 +4,26 @@ import torch
 from torch import multiprocessing
 from two_ranks import FEATURES, SITES, free_port, run_rank
 
+from femur_nnunet.adaptation import gathering
 from femur_nnunet.adaptation.gathering import gather, gather_with_gradient
 from femur_nnunet.adaptation.mmd import mmd_between_sites
+from femur_nnunet.networks.token_layers import cells_of_map
 
 
 def test_without_ddp_nothing_is_gathered():
     assert gather_with_gradient(FEATURES) is FEATURES
     assert gather(SITES) is SITES
+
+
+def test_a_transposed_view_is_sent_as_one_block_of_memory(monkeypatch):
+    # What a layer's cells are; gloo copies such a view itself, NCCL refuses it.
+    cells = cells_of_map(torch.randn(2, 3, 8, 8, 8))
+    assert not cells.is_contiguous()
+    sent = []
+    monkeypatch.setattr(gathering.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(gathering.AllGatherGrad, "apply", lambda features: sent.append(features) or features[None])
+    assert torch.equal(gather_with_gradient(cells), cells)
+    assert sent[0].is_contiguous()
 
 
 def test_two_processes_give_the_mmd_and_the_gradient_of_one(tmp_path):

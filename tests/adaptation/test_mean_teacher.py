@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from femur_nnunet.adaptation.mean_teacher import MeanTeacher, consistency_loss, consistency_weight
+from femur_nnunet.networks.transunet import TransUNet3D
 from femur_nnunet.plan_settings import TeacherSettings
 
 
@@ -35,6 +36,38 @@ def test_the_teacher_is_the_moving_average_of_the_student():
         decay = min(0.9, 1 - 1 / (step + 1))
         expected = decay * expected + (1 - decay) * step
         assert teacher.network.scale.item() == pytest.approx(expected)
+
+
+def test_every_weight_of_a_transunet_moves_by_the_same_share_though_several_names_lead_to_it():
+    student = TransUNet3D(1, 2, n_stages=3, features_per_stage=[4, 8, 8], conv_op=nn.Conv3d,
+                          kernel_sizes=[[3, 3, 3]] * 3, strides=[[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+                          n_conv_per_stage=[1, 1, 1], n_conv_per_stage_decoder=[1, 1], norm_op=nn.InstanceNorm3d,
+                          norm_op_kwargs={"affine": True}, nonlin=nn.LeakyReLU, deep_supervision=True,
+                          transformer={"layers": 1, "heads": 2, "width": 8, "mlp_ratio": 2.0, "stochastic_depth": 0.0,
+                                       "grid": [2, 2, 2]})
+    assert len(student.state_dict()) > len(list(student.parameters()))
+    teacher = MeanTeacher(student, 0.99)
+    teacher.steps = 1000
+    before = {name: value.clone() for name, value in teacher.network.named_parameters()}
+    with torch.no_grad():
+        for value in student.parameters():
+            value += 1.0
+    teacher.update(student)
+    for name, value in teacher.network.named_parameters():
+        assert torch.allclose(value - before[name], torch.full_like(value, 0.01), atol=1e-5), name
+
+
+def test_running_statistics_follow_and_counts_are_copied():
+    student = nn.Module()
+    student.decoder = nn.Module()
+    student.norm = nn.BatchNorm1d(1)
+    teacher = MeanTeacher(student, 0.5)
+    teacher.steps = 9
+    student.norm.running_mean.fill_(4.0)
+    student.norm.num_batches_tracked.fill_(7)
+    teacher.update(student)
+    assert teacher.network.norm.running_mean.item() == pytest.approx(2.0)
+    assert teacher.network.norm.num_batches_tracked.item() == 7
 
 
 def test_the_teacher_has_no_gradient_and_leaves_the_students_mode_alone():

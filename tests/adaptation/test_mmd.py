@@ -83,7 +83,7 @@ def test_the_gradient_reaches_both_samples_and_is_right():
 
 
 def test_a_sample_of_one_row_is_refused():
-    with pytest.raises(ValueError, match="at least 2 rows a sample, got 1 and 3"):
+    with pytest.raises(ValueError, match="at least 2 groups of rows a sample, got 1 and 3 live, 0 and 0 rows"):
         unbiased_mmd2(torch.zeros(1, 2), torch.zeros(3, 2), BANDWIDTHS)
 
 
@@ -127,6 +127,38 @@ def slow_mmd2_with_queues(live_a, live_b, queue_a, queue_b, bandwidths) -> float
     across = mean([(x, y) for x in live_a for y in live_b] + [(x, y) for x in live_a for y in queue_b]
                   + [(x, y) for x in queue_a for y in live_b])
     return within(live_a, queue_a) + within(live_b, queue_b) - 2 * across
+
+
+def test_pairs_of_one_group_are_left_out_of_the_means_within():
+    generator = np.random.default_rng(14)
+    first, second = generator.normal(size=(5, 2)), generator.normal(0.5, 1.5, size=(4, 2))
+    first_groups, second_groups = [7, 7, 3, 3, 9], [0, 0, 0, 1]
+    pooled = np.concatenate([first, second])
+    width = float(np.mean([((pooled[i] - pooled[j]) ** 2).sum() for i in range(9) for j in range(9) if i != j]))
+
+    def mean(pairs):
+        return float(np.mean([sum(math.exp(-float(((x - y) ** 2).sum()) / (b * width)) for b in BANDWIDTHS)
+                              for x, y in pairs]))
+
+    def within(rows, groups):
+        return mean([(rows[i], rows[j]) for i in range(len(rows)) for j in range(i) if groups[i] != groups[j]])
+
+    expected = (within(first, first_groups) + within(second, second_groups)
+                - 2 * mean([(x, y) for x in first for y in second]))
+    found = unbiased_mmd2(torch.from_numpy(first), torch.from_numpy(second), BANDWIDTHS,
+                          first_groups=torch.tensor(first_groups), second_groups=torch.tensor(second_groups))
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_rows_of_one_group_alone_have_no_term_without_a_queue():
+    features, sites, groups = torch.randn(6, 3, requires_grad=True), torch.tensor([0, 1] * 3), torch.tensor([0, 1] * 3)
+    assert mmd_between_sites(features, sites, BANDWIDTHS, groups=groups).item() == 0.0
+    queue = SiteQueue(2, 4)
+    queue.push(torch.randn(4, 3), torch.tensor([0, 1] * 2))
+    value = mmd_between_sites(features, sites, BANDWIDTHS, queue, groups=groups)
+    value.backward()
+    assert value.item() != 0.0
+    assert (features.grad.norm(dim=1) > 0).all()
 
 
 def samples(*counts: int, shift: float = 1.0) -> list[torch.Tensor]:
@@ -223,7 +255,7 @@ def test_blocks_give_the_value_and_gradient_of_the_whole(monkeypatch):
     for block in (1 << 20, 14):
         monkeypatch.setattr(mmd, "LARGEST_BLOCK", block)
         rows = first.clone().requires_grad_(True)
-        value = kernel_sum(rows, second, widths) + kernel_sum(rows, rows, widths, without_diagonal=True)
+        value = kernel_sum(rows, second, widths) + kernel_sum(rows, rows, widths, groups=torch.arange(13) // 3)
         value.backward()
         results.append((value.detach(), rows.grad))
     assert torch.allclose(results[0][0], results[1][0], rtol=1e-12)
@@ -240,7 +272,7 @@ def stored_values(rows: int) -> int:
 
     features = torch.randn(rows, 4, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        kernel_sum(features, features, torch.ones(5), without_diagonal=True)
+        kernel_sum(features, features, torch.ones(5), groups=torch.arange(rows))
     return sum(stored.values())
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from femur_nnunet.adaptation.gradient_reversal import reversal_strength, reverse_gradient
+from femur_nnunet.adaptation.mmd import mmd_between_sites
 from femur_nnunet.adaptation.site_classifier import LayerClassifiers
 from femur_nnunet.adaptation.site_queue import FeatureQueues
 from femur_nnunet.adaptation.terms import adaptation_terms, token_sample
@@ -31,6 +32,9 @@ def small_network() -> TransUNet3D:
 
 def heads(n_sites: int = 2) -> LayerClassifiers:
     return LayerClassifiers({"bottleneck": 8}, n_sites, 8)
+
+
+HEADS = heads()
 
 
 def encoder_gradient(settings: AdaptationSettings) -> torch.Tensor:
@@ -86,12 +90,40 @@ def test_the_heads_own_gradient_is_not_reversed():
     assert head.loss(tokens, SITES)[0].item() < before
 
 
-def test_one_patch_a_site_still_aligns_by_its_tokens():
+def test_one_patch_a_site_aligns_by_its_tokens_from_the_second_step_on():
     torch.manual_seed(3)
-    tokens = torch.randn(2, 16, 8, requires_grad=True)
-    terms = adaptation_terms({"bottleneck": tokens}, torch.tensor([0, 1]), heads(), progress=1.0, settings=SETTINGS)
-    (gradient,) = torch.autograd.grad(terms.mmd, tokens)
-    assert gradient.norm() > 0
+    queues = FeatureQueues(("bottleneck",), 2, patches=0, tokens=AdaptationSettings().mmd_queue_tokens)
+    norms = []
+    for _ in range(2):
+        tokens = torch.randn(2, 16, 8, requires_grad=True)
+        terms = adaptation_terms({"bottleneck": tokens}, torch.tensor([0, 1]), heads(), progress=1.0,
+                                 settings=SETTINGS, queues=queues)
+        norms.append(torch.autograd.grad(terms.mmd, tokens)[0].norm().item())
+    # In the first step the tokens of a site have none of another patch to be compared with.
+    assert norms[0] == 0.0
+    assert norms[1] > 0.0
+
+
+@pytest.mark.parametrize(("patches_a_site", "queued"), [(1, 64), (2, 0), (2, 64), (4, 0)])
+def test_the_token_term_is_zero_in_the_mean_for_equal_sites_whose_patches_differ(patches_a_site, queued):
+    # Tokens of a patch share an offset of its own, of the same spread at both sites.
+    generator = torch.Generator().manual_seed(21)
+    settings = replace(SETTINGS, mmd_tokens=24)
+    queues = FeatureQueues(("bottleneck",), 2, patches=0, tokens=queued)
+    sites = torch.arange(2 * patches_a_site) % 2
+    values = []
+    for step in range(320):
+        tokens = (torch.randn(len(sites), 16, 8, generator=generator)
+                  + torch.randn(len(sites), 1, 8, generator=generator))
+        pooled = mmd_between_sites(tokens.mean(dim=1), sites, settings.mmd_bandwidths)
+        terms = adaptation_terms({"bottleneck": tokens}, sites, HEADS, progress=1.0, settings=settings,
+                                 queues=queues, sample_seed=step)
+        values.append((terms.mmd - pooled).item())
+    found = torch.tensor(values[20:])
+    # Means over 20 steps, which queued rows make alike, are taken as independent of each other.
+    blocks = found.view(15, 20).mean(dim=1)
+    assert abs(blocks.mean()) < 4 * blocks.std() / math.sqrt(len(blocks))
+    assert (found < 0).any()
 
 
 def test_half_precision_tokens_are_computed_in_float32():
@@ -145,11 +177,15 @@ def test_the_token_sample_depends_on_its_seed_alone_not_on_a_ranks_random_state(
     assert not torch.equal(samples[0], token_sample(tokens, SITES, 10, seed=6)[0])
 
 
-def test_the_token_sample_is_bounded_and_holds_tokens_of_their_own_site():
-    tokens = SITES[:, None, None].float().expand(4, 50, 3)
-    rows, row_sites = token_sample(tokens, SITES, 10, seed=0)
+def test_the_token_sample_is_bounded_and_says_which_patch_each_token_is_of():
+    tokens = torch.arange(4)[:, None, None].float().expand(4, 50, 3)
+    rows, patches = token_sample(tokens, SITES, 10, seed=0)
     assert rows.shape == (20, 3)
-    assert torch.equal(rows[:, 0], row_sites.float())
+    assert torch.equal(rows[:, 0], patches.float())
+    assert torch.bincount(SITES[patches]).tolist() == [10, 10]
+    # No token twice: with all of them asked for, each comes once.
+    everything, _ = token_sample(torch.arange(8.0).view(4, 2, 1), SITES, 99, seed=0)
+    assert sorted(everything.flatten().tolist()) == list(range(8))
 
 
 def test_the_queues_take_up_a_step_after_it_was_compared_with_the_past():

@@ -34,7 +34,7 @@ def test_a_term_in_use_without_gradient_is_not_adapting(term):
     # What detached features give: the loss is there, its gradient is not.
     found = verdict(**{f"gradient_{term}": [NAN] * 4 + [0.0] * 16})
     assert found.name == "not adapting"
-    assert found.reasons == [f"the term {term} has no gradient at the attached layers"]
+    assert found.reasons == [f"the term {term} has no gradient at the encoder"]
 
 
 def test_a_term_that_is_not_in_use_is_not_blamed():
@@ -58,8 +58,38 @@ def test_a_classifier_at_or_beyond_chance_from_the_start_is_collapsed(accuracy):
     assert "never rose above chance" in found.reasons[0]
 
 
-def test_a_classifier_that_learnt_and_ends_beyond_chance_is_not_called_collapsed():
-    assert verdict(site_accuracy=[0.9] * 5 + [0.24] * 15).name == "adapting"
+def test_a_classifier_that_learnt_and_ends_beyond_chance_is_driven_past_it():
+    found = verdict(site_accuracy=[0.9] * 5 + [0.24] * 15)
+    assert found.name == "driven past chance"
+    assert found.reasons[0].startswith("the site classifier is right in 24.0% of the last 4 epochs")
+
+
+def test_beyond_chance_means_by_more_than_the_margin():
+    # Last 4 epochs of 1000 patches: 3 standard errors are .024, so that .05 is the margin.
+    assert verdict(site_accuracy=[0.9] * 16 + [0.46] * 4).name == "adapting"
+    assert verdict(site_accuracy=[0.9] * 16 + [0.44] * 4).name == "driven past chance"
+    # With 8 patches an epoch it is 3 * sqrt(.25 / 32) = .265.
+    assert verdict(patches_an_epoch=8, site_accuracy=[1.0] * 16 + [0.3] * 4).name == "adapting"
+    assert verdict(patches_an_epoch=8, site_accuracy=[1.0] * 16 + [0.2] * 4).name == "driven past chance"
+    # Chance is a quarter with four sites.
+    assert verdict(n_sites=4, site_accuracy=[0.9] * 5 + [0.24] * 15).name == "adapting"
+    assert verdict(n_sites=4, site_accuracy=[0.9] * 5 + [0.1] * 15).name == "driven past chance"
+
+
+def test_a_classifier_that_only_looks_on_is_not_said_to_be_driven():
+    assert verdict(gradient_domain=[NAN] * EPOCHS, site_accuracy=[0.9] * 5 + [0.24] * 15).name == "adapting"
+
+
+@pytest.mark.parametrize(("accuracy", "name"), [
+    ([NAN] * 5 + [0.5] * 15, "collapsed"), ([NAN] * 5 + [1.0] * 15, "not adapting"),
+    ([0.5] * 5 + [NAN] + [0.5] * 14, "collapsed"), ([NAN] * 2 + [0.9] * 8 + [0.5] * 10, "adapting")])
+def test_epochs_without_an_accuracy_are_passed_over(accuracy, name):
+    # A training that goes on from a stock trainer's checkpoint has none in its first epochs.
+    assert verdict(site_accuracy=accuracy).name == name
+
+
+def test_a_training_without_any_accuracy_is_judged_by_its_gradients():
+    assert verdict(site_accuracy=[NAN] * EPOCHS).name == "adapting"
 
 
 def test_chance_is_that_of_the_number_of_sites():

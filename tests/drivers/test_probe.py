@@ -70,7 +70,8 @@ def test_three_arms_are_probed_on_the_locked_test_set(probed, tmp_path, capsys):
             "bottleneck", "test", "2", "8", "16")
         assert row["n_unlabelled_scans"] == "0"
         assert 0 <= float(row["ci95_low"]) <= float(row["accuracy"]) <= float(row["ci95_high"]) <= 1
-        assert (float(row["chance"]), row["n_permutations"]) == (0.5, "50")
+        # Both hips of everybody.
+        assert (float(row["chance"]), row["n_permutations"], row["mmd_scans_each"]) == (0.5, "50", "2")
         assert 1 / 51 - 1e-6 <= float(row["p_value"]) <= 1
     printed = json.loads(capsys.readouterr().out)
     assert [row["arm"] for row in printed["rows"]] == [row["arm"] for row in rows]

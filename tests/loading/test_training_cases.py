@@ -128,6 +128,15 @@ def test_a_fraction_of_zero_holds_out_nobody():
     assert hold_out_unlabelled(cases, 0.0) == (cases, [])
 
 
+def test_unlabelled_scans_of_a_labelled_site_are_no_targets():
+    cases = FoldCases([case_id("tulane", 1), case_id("augusta", 2)], [],
+                      [case_id("augusta", 4), case_id("rochester", 3), case_id("tulane", 5)],
+                      ["augusta", "tulane", "rochester"])
+    found = cases.without_unlabelled_of_labelled_sites()
+    assert found.unlabelled == [case_id("rochester", 3)]
+    assert (found.train, found.validation, found.sites) == (cases.train, cases.validation, cases.sites)
+
+
 def test_labelled_sites_are_those_with_labelled_training_cases():
     cases = FoldCases([case_id("tulane", 1), case_id("augusta", 2)], [], [case_id("rochester", 3)],
                       ["augusta", "tulane", "rochester"])

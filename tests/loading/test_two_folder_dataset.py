@@ -38,6 +38,30 @@ def test_a_labelled_case_keeps_its_own_positions(dataset):
     assert (label_map[:][tuple(positions.T)] == 1).all()
 
 
+def test_with_substitutes_everywhere_a_labelled_case_is_centred_as_an_unlabelled_one_is(dataset):
+    labelled = sorted(dataset.labelled)
+    unlabelled = next(c for c in dataset.identifiers if c not in dataset.labelled)
+
+    def positions(source, case):
+        image, _, _, properties = source.load_case(case)
+        # Toy images have one size.
+        assert image.shape[1:] == dataset.load_case(unlabelled)[0].shape[1:]
+        return [tuple(voxel) for voxel in np.asarray(properties["class_locations"][1])]
+
+    everywhere = dataset.with_substitutes_everywhere()
+    assert positions(everywhere, unlabelled) == positions(dataset, unlabelled)
+    first, second = (positions(everywhere, case) for case in labelled[:2])
+    # All that unlabelled cases get, less the 100 of its own.
+    assert len(first) == len(second) == len(positions(dataset, unlabelled)) - 100
+    assert set(first) <= set(positions(dataset, unlabelled))
+    assert first != second
+    label_map = dataset.load_case(labelled[0])[1][:]
+    own_share, share = (np.mean([label_map[voxel] == 1 for voxel in found])
+                        for found in (positions(dataset, labelled[0]), first))
+    assert own_share == 1.0
+    assert 0.5 < share < 1.0
+
+
 def test_an_unlabelled_case_that_is_not_preprocessed_is_named(dataset, tmp_path):
     with pytest.raises(FemurError, match="not preprocessed, the first rochester_0000000a_v01_l"):
         TwoFolderDataset(dataset.source_folder, sorted(dataset.labelled), str(tmp_path), ["rochester_0000000a_v01_l"])

@@ -33,7 +33,7 @@ def planned(vnet: VNetSettings | None = None, family: str = "vnet", **topology) 
     settings = FemurPlanSettings(architecture=ArchitectureSettings(family=family),  # type: ignore[arg-type]
                                  vnet=vnet or VNetSettings(levels=2, base_features=4, kernel_size=3))
     plan["femur_nnunet"] = settings.to_dict()
-    plan["architecture"] = {"network_class_name": "unused", "_kw_requires_import": ["norm_op"],
+    plan["architecture"] = {"network_class_name": "femur_nnunet.networks.vnet.VNet", "_kw_requires_import": ["norm_op"],
                             "arch_kwargs": vnet_sizes(settings.vnet, plan["architecture"]["arch_kwargs"])}
     return plan
 

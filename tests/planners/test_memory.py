@@ -34,3 +34,4 @@ def test_the_line_gives_peaks_in_gib():
     line = memory_line({"float32": {"peak": 2048}, "float16_checkpointing": {"peak": 512}})
     assert line.startswith("a training step needs about 2.0 GiB in float32, 0.5 GiB in float16 with activation "
                            "checkpointing;")
+    assert "with a mean teacher" in line

@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from small_plan import configuration
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from femur_nnunet.errors import UsageError
 from femur_nnunet.networks.from_plan import build_transunet
@@ -29,10 +31,36 @@ def test_patches_lie_about_the_same_relative_places():
     assert np.array_equal(patches[1], image[:, 3:11, 4:12, 2:10])
 
 
-def test_a_small_image_is_continued_by_air():
-    patch = patches_of(np.full((1, 4, 8, 8), 2.0) - np.eye(8)[None, None] * 3, (8, 8, 8), 1)[0, 0]
-    assert (patch[[0, 1, 6, 7]] == -1.0).all()
-    assert patch[2, 0, 1] == 2.0
+def test_a_small_image_is_padded_as_by_nnunets_predictor():
+    image = np.random.default_rng(0).normal(size=(1, 5, 8, 7)).astype(np.float32)
+    patch = patches_of(image, (8, 8, 8), 1)[0]
+    assert (patch[0, [0, 6, 7]] == 0.0).all()
+    assert np.array_equal(patch, pad_nd_image(image, (8, 8, 8), "constant", {"constant_values": 0}))
+
+
+class NoDoublePrecisionOnTheDevice(TorchFunctionMode):
+    """Acts as a GPU of Apple: only what was brought to the CPU may become float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_cpu: list[torch.Tensor] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is torch.Tensor.cpu:
+            self.on_cpu.append(result)
+        elif isinstance(result, torch.Tensor) and result.dtype == torch.float64:
+            assert any(args[0] is tensor for tensor in self.on_cpu), "float64 on the device"
+            self.on_cpu.append(result)
+        return result
+
+
+def test_no_tensor_becomes_double_precision_before_it_is_on_the_cpu(network):
+    image = np.zeros((1, 16, 16, 16), dtype=np.float32)
+    with NoDoublePrecisionOnTheDevice() as mode:
+        found = scan_features(network, image, patch_size=(16, 16, 16), patches=1, layers=("encoder_0",), device=CPU)
+    assert found["encoder_0"].dtype == np.float64
+    assert mode.on_cpu
 
 
 def test_bottleneck_features_are_the_mean_tokens_of_the_adaptation_terms(network):

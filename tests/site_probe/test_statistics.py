@@ -18,7 +18,7 @@ from femur_nnunet.site_probe.statistics import (
 )
 
 
-def cohort(seed: int, *, shift: float, people: int = 10, scans: int = 2, width: int = 6,
+def cohort(seed: int, *, shift: float, people: int = 10, scans: int = 2, width: int = 6, scan_sd: float = 0.3,
            sites: tuple[str, ...] = ("rochester", "tulane")) -> ProbeFeatures:
     """Scans of a person share a random part; ``shift`` moves one feature of each site but the first."""
     generator = np.random.default_rng(seed)
@@ -27,7 +27,7 @@ def cohort(seed: int, *, shift: float, people: int = 10, scans: int = 2, width: 
         for person in range(people):
             own = generator.normal(size=width)
             for _ in range(scans):
-                row = own + 0.3 * generator.normal(size=width)
+                row = own + scan_sd * generator.normal(size=width)
                 if index:
                     row[index - 1] += shift
                 values.append(row)
@@ -68,6 +68,35 @@ def test_scans_of_one_person_do_not_count_as_people():
     assert np.mean(np.asarray(p_values) <= 0.05) < 0.17
 
 
+def one_scan_against_two(seed: int) -> ProbeFeatures:
+    """Equal sites, but the people of the first have one scan each and those of the second two."""
+    features = cohort(seed, shift=0.0, people=20, width=128, scan_sd=1.0)
+    keep = (features.sites == "tulane") | (np.arange(len(features.sites)) % 2 == 0)
+    return ProbeFeatures(features.values[keep], features.sites[keep], features.participants[keep])
+
+
+def test_one_scan_a_person_against_two_is_no_difference_of_sites():
+    # A mean of two scans varies less than one scan; in 128 dimensions that alone tells the sites apart.
+    results = [permutation_test(one_scan_against_two(seed), permutations=99, seed=seed) for seed in range(60)]
+    assert {result.scans_each for result in results} == {1}
+    # 10 of 60 at a true rate of 0.05 has a probability below 0.001.
+    assert sum(result.p_value <= 0.05 for result in results) < 10
+
+
+def test_means_are_of_as_many_scans_as_the_person_with_fewest_has_and_the_seed_draws_them():
+    # Three, two and two scans with powers of two for values: every mean tells which scans it is of.
+    features = ProbeFeatures(2.0 ** np.arange(7)[:, None], np.asarray(list("aaaaabb")), np.asarray(list("xxxyyzz")))
+    drawn = set()
+    for seed in range(30):
+        means, scans_each = participant_means(features, np.random.default_rng(seed))
+        assert (scans_each, "".join(means.sites), "".join(means.participants)) == (2, "aab", "xyz")
+        x, y, z = means.values[:, 0]
+        # Standardising keeps ratios of differences: (z - x) / (z - y) (the means of y and z are 12 and 48).
+        drawn.add(round(float((z - x) / (z - y)), 9))
+    pairs = ((1 + 2) / 2, (1 + 4) / 2, (2 + 4) / 2)
+    assert drawn == {round((48 - pair) / (48 - 12), 9) for pair in pairs}
+
+
 def test_no_person_stands_on_both_sides_of_a_fold():
     # Features are a random code of the person: known people would give accuracy 1, held-out ones chance.
     generator = np.random.default_rng(0)
@@ -80,7 +109,7 @@ def test_no_person_stands_on_both_sides_of_a_fold():
 
 def test_the_estimate_is_that_of_the_adaptation_term():
     features = cohort(3, shift=1.0)
-    people = participant_means(features)
+    people, _ = participant_means(features, np.random.default_rng(0))
     first, second = (torch.from_numpy(people.values[people.sites == site]) for site in ("rochester", "tulane"))
     expected = float(unbiased_mmd2(first, second, (0.25, 0.5, 1.0, 2.0, 4.0)))
     assert permutation_test(features, permutations=1, seed=0).mmd2 == pytest.approx(expected, rel=1e-9)

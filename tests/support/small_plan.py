@@ -14,7 +14,7 @@ def configuration(*, strides=((1, 1, 1), (2, 2, 2), (2, 2, 2)), patch=(16, 16, 1
               "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU",
               "nonlin_kwargs": {"inplace": True}}
     plan = {"patch_size": list(patch), "architecture": {
-        "network_class_name": "unused", "arch_kwargs": kwargs,
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet", "arch_kwargs": kwargs,
         "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]}}
     if own_block:
         plan["femur_nnunet"] = FemurPlanSettings(architecture=ArchitectureSettings(

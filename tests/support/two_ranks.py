@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
@@ -101,6 +102,30 @@ def adapting_trainer_steps(plan_file: str, part: slice, *, ranks: bool) -> dict:
             "gradients": [parameter.grad for parameter in (*trainer.bare_network().parameters(),
                                                            *trainer.domain_head.parameters())],
             "queue": trainer.queues.state()["pooled"]["bottleneck"]}
+
+
+def selecting_stand_in(folder: Path, *, rank: int, ranks: bool) -> SimpleNamespace:
+    """What of a trainer the choice of the final weights needs; rank 0 has chosen and written epoch 3 of 9."""
+    network = torch.nn.Linear(2, 1, bias=False)
+    if rank == 0:
+        folder.mkdir(exist_ok=True)
+        for name, value, epoch in (("selected", 7.0, 3), ("final", 1.0, 8)):
+            torch.save({"network_weights": {"weight": torch.full((1, 2), value)}, "current_epoch": epoch + 1,
+                        "femur_nnunet": {}}, folder / f"checkpoint_{name}.pth")
+    return SimpleNamespace(
+        local_rank=rank, is_ddp=ranks, device=torch.device("cpu"), output_folder=str(folder), network=network,
+        best_selection={"epoch": 3} if rank == 0 else None, bare_network=lambda: network,
+        write_selection=lambda _: None, print_to_log_file=lambda *_: None)
+
+
+def run_selected_final(rank: int, port: int, folder: str) -> None:
+    from femur_nnunet.trainers.selected_weights import make_selected_final
+
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    trainer = selecting_stand_in(Path(folder, str(rank)), rank=rank, ranks=True)
+    make_selected_final(trainer)
+    torch.save(trainer.network.weight.detach(), Path(folder) / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 def run_adapting_trainer(rank: int, port: int, folder: str, plan_file: str) -> None:

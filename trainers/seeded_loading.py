@@ -1,0 +1,96 @@
+"""Checked splits, and seeded loaders with the augmentation that the plan asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+
+from femur_nnunet.augmentation.ct_acquisition import (
+    CTAcquisitionTransform,
+    CTNormalisation,
+    with_ct_acquisition,
+)
+from femur_nnunet.loading.augmenters import seeded_augmenter, without_intensity_augmentation
+from femur_nnunet.loading.training_cases import read_fold_splits
+from femur_nnunet.trainers.resumable import ResumableTrainer
+
+_AXES_ZYX = ("z", "y", "x")
+
+
+class LoadingTrainer(ResumableTrainer):
+    """Loads the cases of a checked fold, in an order that the plan's seed decides."""
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(  # noqa: N802
+            self) -> tuple[Any, bool, Any, tuple[int, ...]]:
+        """Rotate as the plan says; never mirror left and right, in training or at test time."""
+        _, dummy_2d, _, _ = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        augmentation = self.settings.augmentation
+        radians = augmentation.rotation_degrees * np.pi / 180.0
+        rotation = (-radians, radians)
+        patch_size = self.configuration_manager.patch_size
+        initial_patch_size = get_patch_size(patch_size, rotation, rotation, rotation, (0.85, 1.25))
+        if dummy_2d:
+            initial_patch_size[0] = patch_size[0]
+        forward = list(self.plans_manager.transpose_forward)
+        mirror_axes = tuple(sorted(forward.index(_AXES_ZYX.index(axis)) for axis in augmentation.mirror_axes))
+        # None, not (): nnU-Net's predictor fails on an empty tuple.
+        self.inference_allowed_mirroring_axes = mirror_axes or None
+        return rotation, dummy_2d, initial_patch_size, mirror_axes
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Return the fold's cases after checking the split's hash, its participants and the fold.
+
+        nnU-Net itself would draw a random split for a fold that the file does not have.
+        """
+        available = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
+        train, validation = read_fold_splits(Path(self.preprocessed_dataset_folder_base), self.fold,
+                                             allow_all=self.settings.splits.allow_all, available=available)
+        self.print_to_log_file(f"Fold {self.fold}: {len(train)} training and {len(validation)} validation cases, "
+                               "split hash checked.")
+        return train, validation
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Return seeded augmenters for training and validation."""
+        scales = self._get_deep_supervision_scales()
+        rotation, dummy_2d, initial_size, mirror_axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size())
+        transforms = self.get_training_transforms(
+            self.configuration_manager.patch_size, rotation, scales, mirror_axes, dummy_2d,
+            use_mask_for_norm=self.configuration_manager.use_mask_for_norm,
+            foreground_labels=self.label_manager.foreground_labels)
+        if not self.settings.augmentation.nnunet_intensity:
+            transforms = without_intensity_augmentation(transforms)
+        train, validation = self.do_split()
+        training_loader = self.training_loader(train, initial_size, transforms)
+        # Every validation patch shows the femur: an epoch without any would make the pseudo Dice, and
+        # with it nnU-Net's moving average, NaN for ever.
+        validation_loader = nnUNetDataLoader(
+            self.dataset_class(self.preprocessed_dataset_folder, validation), self.batch_size,
+            self.configuration_manager.patch_size, self.configuration_manager.patch_size, self.label_manager,
+            oversample_foreground_percent=1.0, probabilistic_oversampling=True,
+            transforms=self.get_validation_transforms(scales, foreground_labels=self.label_manager.foreground_labels))
+        stream = (self.settings.schedule.seed, self.local_rank, self.current_epoch)
+        on_gpu = self.device.type == "cuda"
+        return (seeded_augmenter(training_loader, stream=(*stream, 0), pin_memory=on_gpu),
+                seeded_augmenter(validation_loader, stream=(*stream, 1), pin_memory=on_gpu, share=0.5))
+
+    def training_loader(self, train: list[str], initial_size: Any, transforms: Any) -> Any:
+        """Return the loader of training patches: here of labelled cases, drawn uniformly."""
+        return nnUNetDataLoader(
+            self.dataset_class(self.preprocessed_dataset_folder, train), self.batch_size, initial_size,
+            self.configuration_manager.patch_size, self.label_manager, transforms=transforms,
+            oversample_foreground_percent=self.settings.sampling.foreground_fraction, probabilistic_oversampling=True)
+
+    def get_training_transforms(self, *arguments: Any, **options: Any) -> Any:
+        """Return nnU-Net's transforms, with that of CT acquisition among them where the plan asks for it."""
+        transforms = super().get_training_transforms(*arguments, **options)
+        if not self.settings.augmentation.ct_acquisition:
+            return transforms
+        plan, configuration = self.plans_manager.plans, self.configuration_manager.configuration
+        return with_ct_acquisition(transforms, CTAcquisitionTransform(
+            self.settings.augmentation, CTNormalisation.of_plan(plan, configuration),
+            self.configuration_manager.spacing, list(self.plans_manager.transpose_forward).index(0)))
