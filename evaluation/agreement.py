@@ -83,7 +83,7 @@ def measure_agreement(rows: Sequence[CaseRow], *, resamples: int, seed: int,
     for arm, site, sex, group in groups(rows):
         measured = [row for row in group if row.rule.outcome is Outcome.MEASURED]
         for quantity, of_reference, of_prediction in _VOLUMES:
-            pairs = _paired(measured, of_reference, of_prediction)
+            pairs = paired_means(measured, of_reference, of_prediction)
             table.append(agreement_row(
                 *pairs, arm=arm, quantity=quantity, region=Region.TOTAL, site=site, sex=sex,
                 n_missed=missed_participants(group), resamples=resamples, seed=seed, tost_margin=tost_margin_ml))
@@ -122,7 +122,9 @@ def _values(row: AgreementRow, names: Iterable[str]) -> list[float]:
     return [value for one in chosen for value in (one.value, one.ci95_low, one.ci95_high)]
 
 
-def _paired(rows: Sequence[CaseRow], first: str, second: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def paired_means(rows: Sequence[CaseRow], first: str,
+                 second: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two metrics as participants' means, over the rows that have both, in one order of participants."""
     usable = [row for row in rows if math.isfinite(row.metrics[first]) and math.isfinite(row.metrics[second])]
     means = [participant_means(usable, metric) for metric in (first, second)]
     reference, measured = (np.asarray(list(one.values()), dtype=np.float64) for one in means)

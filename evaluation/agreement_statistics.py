@@ -72,6 +72,18 @@ def regression_line(reference: FloatArray, measured: FloatArray) -> tuple[Estima
     return _around(slope, t * slope_error), _around(intercept, t * intercept_error)
 
 
+def standard_error_of_estimate(reference: FloatArray, measured: FloatArray) -> float:
+    """Return ``sqrt(SSE / (n - 2))`` about the least-squares line of ``measured`` on ``reference``.
+
+    In the unit of the quantity; unlike R2 it does not grow with the spread of the participants. NaN with
+    fewer than three participants or equal references.
+    """
+    slope, intercept = (one.value for one in regression_line(reference, measured))
+    if not math.isfinite(slope):
+        return math.nan
+    return math.sqrt(float(((measured - intercept - slope * reference) ** 2).sum()) / (reference.size - 2))
+
+
 def coefficient_of_determination(reference: FloatArray, measured: FloatArray, *, resamples: int,
                                  rng: np.random.Generator) -> Estimate:
     """Return ``R2 = 1 - SSE / SST`` about the line of identity.

@@ -18,6 +18,7 @@ from femur_nnunet.evaluation.agreement_statistics import (
     limits_of_agreement,
     pearson,
     regression_line,
+    standard_error_of_estimate,
 )
 from femur_nnunet.evaluation.bootstrap import seeded
 
@@ -133,3 +134,12 @@ def test_agreement_stays_within_its_bounds(pairs):
     assert math.isnan(agreement.value) or agreement.value <= 1 + 1e-6
     if not math.isnan(ccc) and not math.isnan(r.value):
         assert abs(ccc) <= abs(r.value) + 1e-6
+
+
+def test_the_standard_error_of_the_estimate_is_that_of_the_regression_line():
+    reference, measured = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 4.0])
+    # Slope 0.8, intercept 0.5: residuals -0.3, 0.9, -0.9, 0.3, whose squares sum to 1.8.
+    assert standard_error_of_estimate(reference, measured) == pytest.approx(np.sqrt(1.8 / 2))
+    assert standard_error_of_estimate(reference, 2 * reference + 5) == pytest.approx(0, abs=1e-9)
+    assert np.isnan(standard_error_of_estimate(reference[:2], measured[:2]))
+    assert np.isnan(standard_error_of_estimate(np.ones(4), measured))
