@@ -2,8 +2,8 @@
 
     python benchmarks/measure_hips.py --label-maps DIR --out benchmarks/results/hip_anatomy.csv
 
-One row a hip in the CSV; mean, SD, n and correlations in a JSON file beside it and as Markdown on the screen. What a
-map does not hold is empty in the CSV and left out of the summary.
+One row a hip in the CSV; mean, SD, n, correlations and differences of sides in a JSON file beside it and as Markdown
+on the screen. What a map does not hold is empty in the CSV and left out of the summary.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ SUMMARISED = ("head_radius_mm", "head_distance_mm", "joint_gap_mm", "axial_versi
               "neck_length_mm", "shaft_radius_mm", "trochanter_height_mm", "trochanter_width_mm",
               "lesser_trochanter_below_mm", "lesser_trochanter_reach_mm", "shaft_axis_x", "shaft_axis_y",
               "shaft_axis_z")
+# One value a subject, written in the rows of both hips.
+OF_BOTH_HIPS = ("head_distance_mm",)
 # What varus or valgus moves, besides size.
 WITH_ANGLE = ("offset_mm", "trochanter_height_mm")
 
@@ -69,7 +71,7 @@ def values_by_subject(rows: Sequence[Row], name: str) -> dict[str, float]:
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, float | int | None]]:
-    """Return mean, SD and n over subjects, correlation with the head radius, and the SD of left less right."""
+    """Return mean, SD and n over subjects, correlation with the head radius, and mean and SD of left less right."""
     radius = values_by_subject(rows, "head_radius_mm")
     angle = values_by_subject(rows, "neck_shaft_angle_deg")
     summary: dict[str, dict[str, float | int | None]] = {}
@@ -79,14 +81,19 @@ def summarise(rows: Sequence[Row]) -> dict[str, dict[str, float | int | None]]:
         pairs = [(float(str(left[name])), float(str(right[name]))) for left in rows for right in rows
                  if left["map"] == right["map"] and (left["side"], right["side"]) == ("left", "right")
                  and None not in (left[name], right[name])]
-        differences = np.array([left - right for left, right in pairs])
+        # Both rows of a subject hold the same value of what belongs to both hips.
+        differences = np.array([] if name in OF_BOTH_HIPS else [left - right for left, right in pairs])
         hips = [float(str(row[name])) for row in rows if row[name] is not None]
+        several = len(differences) > 2
         summary[name] = {
             "mean": round(float(numbers.mean()), 3), "sd": round(float(numbers.std(ddof=1)), 3),
-            "n_subjects": len(numbers), "n_hips": len(hips), "min": round(min(hips), 3), "max": round(max(hips), 3),
+            "n_subjects": len(numbers), "n_hips": None if name in OF_BOTH_HIPS else len(hips),
+            "min": round(min(hips), 3), "max": round(max(hips), 3),
             "r_with_head_radius": None if name == "head_radius_mm" else _correlation(radius, subjects),
             "r_with_neck_shaft_angle": _correlation(angle, subjects) if name in WITH_ANGLE else None,
-            "sd_left_less_right": round(float(differences.std(ddof=1)), 3) if len(differences) > 2 else None}
+            "n_pairs": len(differences) if several else None,
+            "mean_left_less_right": round(float(differences.mean()), 3) if several else None,
+            "sd_left_less_right": round(float(differences.std(ddof=1)), 3) if several else None}
     return summary
 
 
@@ -97,15 +104,21 @@ def _correlation(first: dict[str, float], second: dict[str, float]) -> float:
 
 def markdown(summary: dict[str, dict[str, float | int | None]]) -> str:
     """Return the summary as a table."""
-    lines = ["| quantity | mean | SD | subjects | hips | range of hips | r with head radius | SD of left less right |",
-             "|---|---|---|---|---|---|---|---|"]
+    lines = ["| quantity | mean | SD | subjects | hips | range | r with head radius | "
+             "mean of left less right | SD of it | pairs |",
+             "|---|---|---|---|---|---|---|---|---|---|"]
     for name, values in summary.items():
         if not name.startswith("shaft_axis"):
             blank = {key: "" if value is None else value for key, value in values.items()}
             lines.append(f"| {name} | {values['mean']:.1f} | {values['sd']:.1f} | {values['n_subjects']} | "
-                         f"{values['n_hips']} | {values['min']:.1f} to {values['max']:.1f} | "
-                         f"{blank['r_with_head_radius']} | {blank['sd_left_less_right']} |")
+                         f"{blank['n_hips']} | {values['min']:.1f} to {values['max']:.1f} | "
+                         f"{blank['r_with_head_radius']} | {_signed(values['mean_left_less_right'])} | "
+                         f"{blank['sd_left_less_right']} | {blank['n_pairs']} |")
     return "\n".join(lines)
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

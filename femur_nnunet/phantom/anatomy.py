@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Sex = Literal["F", "M"]
 SideName = Literal["left", "right"]
 SIDES: tuple[SideName, SideName] = ("left", "right")
+# Bone of both sides of a joint stays this far apart however a leg is turned or a joint is worn.
+LEAST_CLEARANCE_MM = 1.8
 _NOT_SCALED = ("joint_gap_mm", "bow_radius_mm")
 
 
@@ -131,7 +133,10 @@ def draw_participant(sex: Sex, population: PopulationTier, rng: np.random.Genera
 
 
 def with_findings(person: Participant, findings: Findings) -> Participant:
-    """Return a person who has these findings: osteoporosis lowers bone, a worn joint is narrow."""
+    """Return a person who has these findings: osteoporosis lowers bone, a worn joint is narrow.
+
+    No gap is asked for below the clearance that is kept between bones, so that the gap drawn is the one asked for.
+    """
     bone, femora = person.bone, dict(person.femora)
     if findings.osteoporosis:
         less, thin = OSTEOPOROSIS_TRABECULAR_FACTOR, OSTEOPOROSIS_CORTEX_FACTOR
@@ -142,7 +147,8 @@ def with_findings(person: Participant, findings: Findings) -> Participant:
                        cortex_trochanteric_mm=thin * bone.cortex_trochanteric_mm)
     if findings.osteoarthritis is not None:
         femur = femora[findings.osteoarthritis]
-        femora[findings.osteoarthritis] = replace(femur, joint_gap_mm=WORN_GAP_FACTOR * femur.joint_gap_mm)
+        gap = max(WORN_GAP_FACTOR * femur.joint_gap_mm, LEAST_CLEARANCE_MM)
+        femora[findings.osteoarthritis] = replace(femur, joint_gap_mm=gap)
     return replace(person, bone=bone, femora=femora, findings=findings)
 
 

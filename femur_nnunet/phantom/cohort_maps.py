@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import joblib
+
+from femur_nnunet.command_line import progress
 from femur_nnunet.phantom.label_maps import LabelNumbers, list_label_maps, map_name
 from femur_nnunet.phantom.map_library import describe_maps, prepared_map, share_out
 from femur_nnunet.phantom.map_preparation import PreparedMap
@@ -56,6 +59,29 @@ def described(spec: CohortSpec, scans: Sequence[PlannedScan]) -> dict[str, Any]:
     """Return what a cohort's description says of its maps: hashes, label numbers and the split."""
     return describe_maps(list(map_paths(spec).values()), LabelNumbers.parse(spec.label_map_numbers),
                          split_maps(spec, scans))
+
+
+def prepare_planned_maps(spec: CohortSpec, scans: Sequence[PlannedScan], cache: Path, *, jobs: int,
+                         quiet: bool) -> None:
+    """Prepare every label map that a cohort's scans use, before anything of the cohort is written.
+
+    A map that cannot be used is then found at once, and correcting it leaves no begun cohort behind.
+
+    Raises
+    ------
+    FemurError
+        A map cannot be used; its file is the error's subject.
+    """
+    names = sorted({scan.label_map for scan in scans if scan.label_map is not None})
+    tasks = (joblib.delayed(_prepare)(spec, name, cache) for name in names)
+    for _ in progress(joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks), total=len(names),
+                      description="preparing label maps", quiet=quiet):
+        pass
+
+
+def _prepare(spec: CohortSpec, name: str, cache: Path) -> None:
+    """Leave a prepared map in the cache alone: it is too large to be sent back."""
+    planned_map(spec, name, cache)
 
 
 def planned_map(spec: CohortSpec, name: str, cache: Path | None) -> PreparedMap:

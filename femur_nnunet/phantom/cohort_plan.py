@@ -14,13 +14,15 @@ from femur_nnunet.phantom.cohort_maps import with_maps
 from femur_nnunet.phantom.scan_grid import SCAN_SIZES, SizeName
 from femur_nnunet.phantom.tiers import TIER_NAMES, SiteTiers, TierName, load_tiers
 
-KIT_VERSION = 2
+KIT_VERSION = 3
 """Raised whenever the same specification gives other images than before."""
 
 SiteName = Literal["tulane", "rochester"]
 ImageForm = Literal["dicom", "nifti", "nifti_ras", "metaimage"]
 SITES: tuple[SiteName, SiteName] = ("tulane", "rochester")
 SITE_UNITS: dict[SiteName, DensityUnit] = {"tulane": "K2HPO4", "rochester": "HA"}
+# Test participants of a site that the given cohort leaves empty.
+DEFAULT_TEST_SHARE = 0.1
 YEARS_BETWEEN_VISITS = (1.0, 3.0)
 _PREFIX: dict[SiteName, str] = {"tulane": "TU", "rochester": "RO"}
 _FORMS: dict[SiteName, tuple[ImageForm, ...]] = {"tulane": ("dicom", "nifti", "dicom", "nifti_ras"),
@@ -96,6 +98,10 @@ class CohortSpec:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"{name} {getattr(self, name)}", expected="a share from 0 to 1",
                                  action="change it")
+        if self.label_maps is None and (self.label_map_subjects is not None or self.label_map_numbers):
+            raise UsageError("subjects or numbers of label maps, but no label maps",
+                             expected="a folder of label maps with --label-map-subjects and --label-map-numbers",
+                             action="give the folder with --label-maps, or leave these options out")
 
     def count(self, site: SiteName, *, test: bool = False) -> int:
         """Return the number of participants of a site, or of its test participants."""
@@ -133,7 +139,8 @@ def with_scan_counts(spec: CohortSpec, scans_tulane: int, scans_rochester: int) 
     """Return a cohort of the same make-up with these numbers of scans, second visits included.
 
     Shares of second visits and of test participants stay as near to the given cohort's as whole people
-    allow.
+    allow; a site that the given cohort leaves empty has a tenth of test participants. A site of two or more
+    participants has at least one test participant, unless the given cohort has none there on purpose.
     """
     changes: dict[str, int] = {}
     for site, scans in zip(SITES, (scans_tulane, scans_rochester), strict=True):
@@ -143,7 +150,9 @@ def with_scan_counts(spec: CohortSpec, scans_tulane: int, scans_rochester: int) 
         participants = round(scans / (1 + spec.second_visits(site) / before))
         changes[f"n_{site}"] = participants
         changes[f"second_visits_{site}"] = scans - participants
-        changes[f"n_test_{site}"] = round(participants * spec.count(site, test=True) / before)
+        share = spec.count(site, test=True) / before if spec.count(site) else DEFAULT_TEST_SHARE
+        tested = round(participants * share)
+        changes[f"n_test_{site}"] = max(tested, 1) if share > 0 and participants > 1 else tested
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 

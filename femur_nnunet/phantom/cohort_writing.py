@@ -20,7 +20,7 @@ from femur_nnunet.files import hold_folder, read_json, write_json, write_text
 from femur_nnunet.phantom.anatomy import draw_participant
 from femur_nnunet.phantom.anatomy_file import anatomy_hash, load_anatomy
 from femur_nnunet.phantom.calibration import PHANTOM_NAMES
-from femur_nnunet.phantom.cohort_maps import described, planned_map
+from femur_nnunet.phantom.cohort_maps import described, planned_map, prepare_planned_maps
 from femur_nnunet.phantom.cohort_plan import (
     KIT_VERSION,
     SITE_UNITS,
@@ -99,6 +99,8 @@ def write_cohort(spec: CohortSpec, out: Path, *, jobs: int = 1, quiet: bool = Fa
     ------
     UsageError
         ``out`` holds another cohort.
+    FemurError
+        A label map cannot be used; nothing of the cohort is written then.
     TargetBusyError
         Another run writes into ``out``.
     """
@@ -117,6 +119,8 @@ def write_cohort(spec: CohortSpec, out: Path, *, jobs: int = 1, quiet: bool = Fa
             summary.reused = True
             summary.rows = {site: _read_rows(path) for site, path in metadata.items()}
             return summary
+        if spec.label_maps is not None:
+            prepare_planned_maps(spec, plan, out / _MAP_CACHE_NAME, jobs=worker_count(jobs), quiet=quiet)
         write_json(out / _STARTED_FILE_NAME, content)
         finished: list[dict[str, str]] = []
         for row in progress(_run(spec, plan, out, worker_count(jobs)), description="rendering scans",

@@ -30,8 +30,6 @@ from femur_nnunet.regions import REGION_MAP_LABELS, Region
 LESSER_TROCHANTER_BELOW_MM = 50.0
 SHAFT_BEGINS_BELOW_MM = 72.0
 REFERENCE_HEAD_RADIUS_MM = 22.5
-# The fillets between trochanter and shaft push the lateral edge outwards by this much.
-FILLET_WIDENS_MM = 1.9
 # Share of the head radius along the neck axis where the head ends and the neck begins.
 HEAD_ENDS_AT_RADII = 0.85
 
@@ -127,7 +125,7 @@ class FemurShape:
     def _greater_trochanter(self, at: Coordinates) -> FloatArray:
         """Return a broad ridge on the lateral side, as high as the head centre, and the crest behind it."""
         scale, height = self.scale, self.anatomy.trochanter_height_mm
-        width = self.anatomy.trochanter_width_mm - FILLET_WIDENS_MM * scale
+        width = self.anatomy.trochanter_width_mm
         body = capsule(at, self._beside_shaft(width - 11.5 * scale, 5.0 * scale, height - 10.0 * scale),
                        self._beside_shaft(width - 18.0 * scale, 2.0 * scale, -38.0 * scale),
                        9.5 * scale, 18.0 * scale)

@@ -67,7 +67,7 @@ NO_FINDINGS = Findings()
 # What osteoporosis takes from trabecular density and from the cortex's thickness.
 OSTEOPOROSIS_TRABECULAR_FACTOR = 0.74
 OSTEOPOROSIS_CORTEX_FACTOR = 0.84
-# What is left of the joint gap where cartilage is worn.
+# What is left of the joint gap where cartilage is worn, down to the least clearance that the kit keeps.
 WORN_GAP_FACTOR = 0.45
 
 

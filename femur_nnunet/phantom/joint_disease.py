@@ -11,6 +11,8 @@ from femur_nnunet.phantom.femur_tissue import REFERENCE_HEAD_RADIUS_MM, FemurFra
 from femur_nnunet.phantom.shapes import Coordinates, FloatArray, smooth_step, sphere
 
 OSTEOPHYTES = 7
+# How far bumps rise over a sphere of the head's size: moderate to large osteophytes on radiographs.
+OSTEOPHYTE_RISE_MM = (2.0, 5.0)
 CYSTS = 3
 CYST_MG_CC = 10.0
 SCLEROSIS_MG_CC = 260.0
@@ -26,19 +28,20 @@ def osteophytes(frame: FemurFrame, at: Coordinates, seed: int) -> FloatArray:
     at : Coordinates
         Points in the femur frame.
     seed : int
-        Decides where the bumps are; they stand out by 2 to 5 mm.
+        Decides where the bumps are; each stands out by 2 to 5 mm.
     """
     rng = np.random.default_rng([seed, 41])
     radius = REFERENCE_HEAD_RADIUS_MM * frame.scale
     upward = np.cross(frame.neck_axis, frame.posterior)
     field: FloatArray | None = None
     for _ in range(OSTEOPHYTES):
-        angle, size = rng.uniform(0, 2 * np.pi), float(rng.uniform(3.5, 6.5)) * frame.scale
-        direction = np.cos(angle) * frame.posterior + np.sin(angle) * upward
-        # A bump's centre lies so deep that its top rises 2 to 5 mm over a sphere of the head's size.
-        centre = frame.neck_axis * float(rng.uniform(0.45, 0.75)) * radius + direction * (
-            radius * 0.86 - 0.25 * size)
-        bump = sphere(at, centre, size)
+        angle, along = rng.uniform(0, 2 * np.pi), float(rng.uniform(0.45, 0.75))
+        around = np.cos(angle) * frame.posterior + np.sin(angle) * upward
+        outwards = along * frame.neck_axis + np.sqrt(1.0 - along ** 2) * around
+        rise = float(rng.uniform(*OSTEOPHYTE_RISE_MM))
+        # Flatter than a half ball: the centre lies a little below the head's surface.
+        size = rise + float(rng.uniform(1.0, 2.5))
+        bump = sphere(at, outwards * (radius + rise - size), size)
         field = bump if field is None else np.minimum(field, bump)
     return np.asarray(field, dtype=np.float32)
 

@@ -45,7 +45,7 @@ class LabelNumbers:
         numbers: dict[str, int] = {}
         for part in filter(None, text.split(",")):
             name, _, value = part.partition("=")
-            if name.strip() not in known or not value.strip().isdigit() or int(value) == 0:
+            if name.strip() not in known or not value.strip().isdecimal() or int(value) == 0:
                 raise UsageError(f"{part.strip()!r} among the labels", expected=f"NAME=NUMBER with {', '.join(known)}",
                                  action="write for example right_femur=1,left_femur=2")
             numbers[name.strip()] = int(value)
@@ -157,7 +157,7 @@ def read_label_map(path: Path, numbers: LabelNumbers | None = None) -> HipLabelM
     middle = {side: bones[f"{side}_femur"] for side in ("left", "right")}
     if _middle_x(middle["left"], grid.spacing_mm_ijk[0]) < _middle_x(middle["right"], grid.spacing_mm_ijk[0]):
         raise FemurError("the right femur on the patient's left side", expected="sides as the header's direction says",
-                         action="correct the label numbers (--labels) or the map's header", subject=subject)
+                         action="correct the label numbers or the map's header", subject=subject)
     spacing = grid.spacing_mm_ijk
     return HipLabelMap(map_name(path), sha256_of_file(path), (spacing[2], spacing[1], spacing[0]),
                        {"left": bones["left_femur"], "right": bones["right_femur"]},
@@ -169,7 +169,7 @@ def _clean(array: NDArray[np.generic], origin_mm: tuple[float, float, float], sp
     chosen = array == number
     missing = FemurError(f"no voxel of {bone.replace('_', ' ')} (label {number})",
                          expected="both femora, both hip bones and the sacrum",
-                         action="name the label numbers with --labels, or leave this map out", subject=subject)
+                         action="name the label numbers (as right_femur=1), or leave this map out", subject=subject)
     if not chosen.any():
         raise missing
     box = ndimage.find_objects(chosen.astype(np.uint8))[0]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from femur_nnunet.phantom.anatomy import SIDES, FemurAnatomy, Participant, SideName
+from femur_nnunet.phantom.anatomy import LEAST_CLEARANCE_MM, SIDES, FemurAnatomy, Participant, SideName
 from femur_nnunet.phantom.anatomy_file import AnatomyFile
 from femur_nnunet.phantom.bone_geometry import Corners, LegTurn
 from femur_nnunet.phantom.elastic import ElasticWarp
@@ -22,9 +22,9 @@ from femur_nnunet.phantom.shapes import Coordinates, FloatArray
 
 Vector = NDArray[np.float64]
 WARP_SD_MM = 2.5
-# Where a turned femur comes nearer to the cup than 1.8 mm, or than it is in the map itself, the scene takes
-# bone off the cup (``LEAST_CLEARANCE_MM``). A turn that would take off more than this much is reduced.
-CLEARANCE_MM, MOST_TAKEN_OFF_MM = 1.8, 0.8
+# Where a turned femur comes nearer to the cup than the least clearance, or than it is in the map itself, the
+# scene takes bone off the cup. A turn that would take off more than this much is reduced.
+MOST_TAKEN_OFF_MM = 0.8
 _TURN_SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.0)
 LEAST_SIZE_FACTOR, LARGEST_SIZE_FACTOR = 0.88, 1.12
 _LOWEST_MM = -260.0
@@ -159,7 +159,7 @@ class MappedBones:
         own = own_leg_pose(femur.rotation, self.map_rotation_deg)
         turn = Rotation.from_matrix(pose.legs[side].rotation_matrix @ own.rotation_matrix.T).as_rotvec()
         points = self._contact_points(side)
-        least = min(CLEARANCE_MM, self._clearance(side, points, femur.rotation)) - MOST_TAKEN_OFF_MM
+        least = min(LEAST_CLEARANCE_MM, self._clearance(side, points, femur.rotation)) - MOST_TAKEN_OFF_MM
         mirror = np.diag([1.0 if side == "left" else -1.0, 1.0, 1.0])
         # From the body frame to the hip frame: the pelvis tilts under the legs.
         to_hip = mirror @ pose.pelvis_rotation(self.pelvic_tilt_deg).T @ pose.body_rotation @ mirror

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from femur_nnunet.command_line import CommandResult, ExitCode, format_table, make_parser, run_command
+from femur_nnunet.errors import UsageError
 from femur_nnunet.files import sha256_of_file
 from femur_nnunet.phantom.cohort_plan import PRESETS, SITES, CohortSpec, with_scan_counts
 from femur_nnunet.phantom.cohort_writing import write_cohort
@@ -87,10 +88,13 @@ def _spec(arguments: argparse.Namespace) -> CohortSpec:
     if arguments.n is not None:
         base = with_scan_counts(base, *arguments.n)
     spec = replace(base, **changes)
-    if arguments.second_visit_share is None:
+    share = arguments.second_visit_share
+    if share is None:
         return spec
-    return replace(spec, **{f"second_visits_{site}": round(arguments.second_visit_share * spec.count(site))
-                            for site in SITES})
+    if not 0.0 <= share <= 1.0:
+        raise UsageError(f"a share of second visits of {share}", expected="a share from 0 to 1",
+                         action="change --second-visit-share")
+    return replace(spec, **{f"second_visits_{site}": round(share * spec.count(site)) for site in SITES})
 
 
 def _body(arguments: argparse.Namespace) -> CommandResult:

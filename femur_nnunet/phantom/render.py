@@ -122,7 +122,7 @@ def render_scan(participant: Participant, pose: Pose, scanner: ScannerTier, *, u
         if side == participant.findings.implant_side:
             continue
         mask[scene.slice_share(side) >= 0.5] = label
-    regions = np.where(mask > 0, scene.slice_regions(), 0).astype(np.uint8)
+    regions = scene.slice_regions(mask)
     truth = {
         "density_unit": unit,
         "k2hpo4_per_ha": scanner.k2hpo4_per_ha,

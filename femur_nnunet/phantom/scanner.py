@@ -23,7 +23,7 @@ SATURATION_BEGINS_HU = 300.0
 BONE_BEGINS_HU = 200.0
 EDGE_PEAK_PER_MM = 0.22
 # Beyond this no tissue lies: metal is lowered in proportion only, and hardens the beam no further here
-# (its streaks are computed from projections, see implants).
+# (its streaks are computed from projections, see metal_streaks).
 DENSEST_BONE_HU = 2000.0
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 _EDGE_PIXELS = 16

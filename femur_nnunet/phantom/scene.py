@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from femur_nnunet.phantom.anatomy import SIDES, Participant, SideName
+from femur_nnunet.phantom.anatomy import LEAST_CLEARANCE_MM, SIDES, Participant, SideName
 from femur_nnunet.phantom.body_shape import AIR_HU, CENTRE_BEHIND_HEADS_MM, LegLean, body_field
 from femur_nnunet.phantom.bone_geometry import bones_of
 from femur_nnunet.phantom.calibration import CalibrationRods
@@ -34,8 +34,6 @@ from femur_nnunet.phantom.tissue import (
 from femur_nnunet.phantom.truth import RIGHT_REGION_OFFSET, axes_truth, region_quantities
 
 MASK_LABELS: dict[SideName, int] = {"left": 1, "right": 2}
-# Bone of both sides stays this far apart however a leg is turned.
-LEAST_CLEARANCE_MM = 1.8
 LEAST_COVER_MM = 14.0
 # Scar and fluid around a prosthesis.
 SCAR_HU = 35.0
@@ -64,8 +62,8 @@ class Scene:
     ----------
     hu : ndarray of float32
         HU without any effect of the scanner but the tube voltage's.
-    tissue, regions : ndarray of uint8
-        What fills most of each voxel; region of each femur, plus 10 on the right.
+    tissue : ndarray of uint8
+        What fills most of each voxel.
     truth : dict
         Truth by side, filled as femora are added.
     """
@@ -78,7 +76,6 @@ class Scene:
         self.turns = {side: self.bones.leg_turn(side, pose) for side in SIDES}
         self.hu: FloatArray = np.empty(fine.shape_zyx, dtype=np.float32)
         self.tissue = np.zeros(fine.shape_zyx, dtype=np.uint8)
-        self.regions = np.zeros(fine.shape_zyx, dtype=np.uint8)
         self.truth: dict[str, Any] = {}
         self._shares: dict[SideName, tuple[tuple[slice, slice, slice], FloatArray]] = {}
         self._hu_per_mg_cc = scanner.hu_per_mg_cc_k2hpo4
@@ -193,7 +190,8 @@ class Scene:
             share = coverage(field, pixel)
             hu += share * (np.float32(value) - hu)
             tissue[share > 0.5] = Tissue.METAL if value > 0 else Tissue.OTHER_SOFT
-        self.truth[side].update({"mask_label": None, "implant": kind})
+        # What was measured on the intact bone is true of nothing that the image shows.
+        self.truth[side].update({"mask_label": None, "implant": kind, "regions": None})
 
     def slice_share(self, side: SideName) -> FloatArray:
         """Return the share of every voxel of the scan's own grid that a femur fills."""
@@ -203,10 +201,22 @@ class Scene:
         inner = fine[self.fine.margin:fine.shape[0] - self.fine.margin]
         return inner.reshape(-1, self.fine.substeps, *fine.shape[1:]).mean(axis=1)
 
-    def slice_regions(self) -> NDArray[np.uint8]:
-        """Return the region map on the scan's own grid, 0 where no fine slice touches a femur."""
-        inner = self.regions[self.fine.margin:self.regions.shape[0] - self.fine.margin]
-        return inner.reshape(-1, self.fine.substeps, *inner.shape[1:]).max(axis=1)
+    def slice_regions(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the region of every voxel of a mask on the scan's own grid, 0 outside it.
+
+        A voxel has the region of its centre: a plane between two regions then cuts as much from one as it
+        adds to the other, however thick the slices are.
+        """
+        grid, result = self.fine.grid, np.zeros_like(mask)
+        for side, label in MASK_LABELS.items():
+            index = np.nonzero(mask == label)
+            x, y, z = ((start + step * number).astype(np.float32) for start, step, number in zip(
+                grid.origin_mm_lps, grid.spacing_mm_ijk, index[::-1], strict=True))
+            head = self.pose.head_centre_mm(side, self.participant.head_distance_mm)
+            at = Coordinates(x, y, z).moved(self.turns[side].rotation, head)
+            offset = RIGHT_REGION_OFFSET if side == "right" else 0
+            result[index] = self.bones.femur(side).region_map(at) + np.uint8(offset)
+        return result
 
     def _locate_femur(self, side: SideName, femur: FemurShape, head: NDArray[np.float64]) -> _TurnedFemur:
         """Evaluate a femur's surface in the box that it fills."""
@@ -238,8 +248,6 @@ class Scene:
                          spongy_mg_cc=spongy.astype(np.float32))
         fill.mix_into(self.hu[box], self.hu[box].copy(), self._hu_per_mg_cc)
         regions = femur.region_map(points)
-        offset = RIGHT_REGION_OFFSET if side == "right" else 0
-        self.regions[box][touched] = regions + np.uint8(offset)
         kinds = np.where(spongy < 0, Tissue.FEMUR_MARROW, Tissue.FEMUR_SPONGIOSA)
         kinds = np.where(fill.inside < 0.5, Tissue.FEMUR_CORTEX, kinds).astype(np.uint8)
         solid = fill.whole >= 0.5

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from kit_label_map import write_kit_label_map
 
-from femur_nnunet.errors import UsageError
+from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.phantom.anatomy import Participant
 from femur_nnunet.phantom.cohort_maps import map_paths, split_maps
 from femur_nnunet.phantom.cohort_plan import CohortSpec, plan_scans
@@ -51,6 +51,21 @@ def test_a_subset_uses_its_subjects_alone(map_folder: Path) -> None:
 
 def test_without_maps_the_kit_stays_analytic() -> None:
     assert {scan.label_map for scan in plan_scans(CohortSpec())} == {None}
+
+
+def test_a_bad_map_is_named_before_anything_is_begun_and_can_be_put_right(map_folder: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "maps", tmp_path / "cohort"
+    folder.mkdir()
+    shutil.copy(map_folder / "p1.nii.gz", folder / "p1.nii.gz")
+    (folder / "p2.nii.gz").write_bytes(b"no image")
+    spec = CohortSpec(n_tulane=1, n_rochester=1, n_test_tulane=0, n_test_rochester=0, size="tiny", seed=100,
+                      label_maps=str(folder))
+    with pytest.raises(FemurError, match=r"p2\.nii\.gz"):
+        write_cohort(spec, out, quiet=True)
+    assert not (out / ".cohort_started.json").exists()
+    assert not list(out.glob("*/metadata.csv"))
+    shutil.copy(map_folder / "p1.nii.gz", folder / "p2.nii.gz")
+    assert write_cohort(spec, out, quiet=True).scans == 2
 
 
 def test_a_cohort_of_maps_is_written_with_their_names_and_hashes(map_folder: Path, tmp_path: Path) -> None:

@@ -55,6 +55,26 @@ def test_scans_asked_for_are_scans_planned(scans: tuple[int, int]) -> None:
     assert (counts["tulane"], counts["rochester"]) == scans
 
 
+@pytest.mark.parametrize(("preset", "scans", "tested"), [
+    ("dual-site", (4, 2), (1, 1)), ("vnet-study", (10, 5), (1, 1)), ("dual-site", (1, 0), (0, 0)),
+    # A tenth of a site that the preset leaves empty, and the preset's share of the other one.
+    ("vnet-study", (40, 30), (4, 3))])
+def test_a_small_cohort_keeps_a_test_participant_at_each_site_of_two_or_more(
+        preset: str, scans: tuple[int, int], tested: tuple[int, int]) -> None:
+    spec = with_scan_counts(PRESETS[preset], *scans)
+    assert (spec.n_test_tulane, spec.n_test_rochester) == tested
+
+
+def test_a_cohort_without_test_participants_on_purpose_stays_without() -> None:
+    assert with_scan_counts(replace(SPEC, n_test_tulane=0), 8, 8).n_test_tulane == 0
+
+
+@pytest.mark.parametrize("change", [{"label_map_subjects": "a70"}, {"label_map_numbers": "right_femur=2,left_femur=1"}])
+def test_options_of_label_maps_without_label_maps_are_refused(change: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="but no label maps"):
+        replace(SPEC, **change)
+
+
 def test_a_second_visit_comes_one_to_three_years_later() -> None:
     plan = plan_scans(replace(PRESETS["dual-site"], seed=100))
     assert all(1.0 <= scan.years_since_first <= 3.0 for scan in plan if scan.visit == 2)

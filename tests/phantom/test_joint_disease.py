@@ -13,13 +13,15 @@ def _head(femur: FemurAnatomy) -> Coordinates:
     return Coordinates(axis[None, None, :], axis[None, :, None], axis[:, None, None])
 
 
-def test_osteophytes_rise_a_few_millimetres_over_the_rim_and_leave_the_loaded_pole(
+def test_osteophytes_rise_two_to_five_millimetres_over_the_rim_and_leave_the_loaded_pole(
         femur_anatomy: FemurAnatomy) -> None:
     shape, at = FemurShape(femur_anatomy), _head(femur_anatomy)
-    bumps = osteophytes(shape, at, 5) < 0
     radius = np.sqrt(at.x ** 2 + at.y ** 2 + at.z ** 2)
-    assert 0.5 < radius[bumps].max() - femur_anatomy.head_radius_mm < 8.0
-    assert (shape.along_neck(at)[bumps] > 0).all()
+    for seed in range(12):
+        bumps = osteophytes(shape, at, seed) < 0
+        # A voxel of 1 mm shows a top up to 0.9 mm (half its diagonal) too low and never too high.
+        assert 2.0 - 0.9 < radius[bumps].max() - femur_anatomy.head_radius_mm <= 5.0
+        assert (shape.along_neck(at)[bumps] > 0).all()
 
 
 def test_a_worn_head_is_denser_at_its_pole_and_has_hollows(femur_anatomy: FemurAnatomy) -> None:

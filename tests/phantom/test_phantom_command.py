@@ -34,6 +34,17 @@ def test_too_many_test_participants_are_a_usage_error(tmp_path: Path,
     assert "n-test-tulane" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("options", "said"), [
+    (["--second-visit-share", "nan"], "second visits"), (["--second-visit-share", "1.2"], "second visits"),
+    (["--label-map-subjects", "a70"], "--label-maps"), (["--label-map-numbers", "right_femur=7"], "--label-maps")])
+def test_options_out_of_range_or_without_effect_are_one_line_of_a_usage_error(
+        options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path / "c"), *SMALL, *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "c").exists()
+
+
 def test_an_unknown_tier_ends_with_exit_code_two(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["--out", str(tmp_path), "--tier", "extreme"])
