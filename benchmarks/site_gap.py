@@ -72,7 +72,8 @@ def is_done(path: Path, run: Run) -> bool:
 
 def do_run(run: Run, folder: Path) -> None:
     """Do one run and add its rows."""
-    started = time.monotonic()
+    # Taken first: the tree may move on while a run lasts.
+    started, made = time.monotonic(), provenance(os.environ.get("OMP_NUM_THREADS", "default"))
     oracle = ARMS[run.arm].oracle
     trained = make_cohort(run, run.trained_tier, oracle=oracle)
     train(run, trained)
@@ -81,7 +82,6 @@ def do_run(run: Run, folder: Path) -> None:
     cases = case_rows(run, CASE_COLUMNS)
     rows = mean_rows(run, cases, minutes)
     add_rows(folder / "site_gap_cases.csv", cases)
-    made = provenance(os.environ.get("OMP_NUM_THREADS", "default"))
     add_rows(folder / "site_gap.csv", [{**row, **made} for row in rows])
     print("\n".join(format_table(list(rows[0]), [list(row.values()) for row in rows])), flush=True)
 
