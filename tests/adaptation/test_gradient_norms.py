@@ -48,9 +48,9 @@ def test_a_term_whose_features_were_detached_is_measured_as_zero():
     assert found == {"gradient_mmd": 0.0, "gradient_domain": 0.0}
 
 
-def test_under_torch_compile_the_norms_are_those_without(monkeypatch):
+@config.patch(donated_buffer=True)
+def test_under_torch_compile_the_norms_are_those_without():
     torch.compiler.reset()
-    monkeypatch.setattr(config, "donated_buffer", True)
     keep_buffers_for_further_passes()
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.InstanceNorm1d(4, affine=True), torch.nn.GELU(),
