@@ -5,9 +5,13 @@ from __future__ import annotations
 import shutil
 import traceback
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from femur_nnunet.calibration.phantoms import Phantom
+from femur_nnunet.calibration.scan_calibration import CalibrationMode, ScanCalibration, calibrate_scan
+from femur_nnunet.calibration.units import DensityCalibration, as_density_unit
 from femur_nnunet.cohort import OLDEST_REPORTED_AGE_YEARS, Role, ScanRecord
 from femur_nnunet.dataset_conversion.conversion_options import MaskLabels
 from femur_nnunet.dataset_conversion.conversion_state import (
@@ -22,10 +26,15 @@ from femur_nnunet.dataset_conversion.conversion_state import (
 from femur_nnunet.dataset_conversion.hip_cases import HipCase, cut_into_cases
 from femur_nnunet.dataset_conversion.manifest import ManifestRow
 from femur_nnunet.dataset_conversion.mask_values import interpret_mask
-from femur_nnunet.errors import FemurError
+from femur_nnunet.errors import FemurError, UnwrittenError
 from femur_nnunet.files import write_json
-from femur_nnunet.volume_io import Volume, read_mask, read_volume, voxel_hmac, write_nifti
+from femur_nnunet.volume_io import ReadingRules, Volume, read_mask, read_volume, voxel_hmac, write_nifti
+from femur_nnunet.volume_io.orientation import best_axis_mapping
 from femur_nnunet.volume_io.plausibility import refuse_what_is_no_hip_ct
+from femur_nnunet.volume_io.reading_rules import STRICT
+
+# What the notes of a row say of its density scale begins with this.
+CALIBRATION_NOTE = "calibration: "
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,9 @@ class RowTask:
     keep_unlabelled_hip: bool = False
     keep_bilateral: bool = False
     identifiable: bool = False
+    calibrate: CalibrationMode = "auto"
+    phantoms: tuple[Phantom, ...] = ()
+    reading: ReadingRules = STRICT
 
     @property
     def staged(self) -> Path:
@@ -71,7 +83,8 @@ class RowTask:
                if name not in ("source", "number", "participant", "image", "mask")}
         return {**row, "key": str(self.key), "role": self.role, "use_mask": self.use_mask,
                 "mask_labels": self.mask_labels, "keep_unlabelled_hip": self.keep_unlabelled_hip,
-                "keep_bilateral": self.keep_bilateral}
+                "keep_bilateral": self.keep_bilateral, "reading": asdict(self.reading),
+                "calibrate": self.calibrate, "phantoms": [asdict(phantom) for phantom in self.phantoms]}
 
 
 @dataclass(frozen=True)
@@ -98,8 +111,8 @@ def convert_row(task: RowTask) -> RowOutcome:
     except FemurError as error:
         return RowOutcome(task, error=error)
     except OSError as error:
-        failure = FemurError(f"a failure of reading or writing ({error.strerror or type(error).__name__})",
-                             expected="readable sources and room on the target's disk",
+        failure = FemurError(f"a failure of reading ({error.strerror or type(error).__name__})",
+                             expected="readable sources",
                              action="mend it and run the same command again", subject=task.subject)
         return RowOutcome(task, error=failure)
     except MemoryError:
@@ -133,24 +146,43 @@ def _convert_or_reuse(task: RowTask) -> RowOutcome:
 
 
 def _convert(task: RowTask, fingerprint: str) -> RowState:
-    volume = read_volume(task.row.image, subject=task.subject)
+    volume = read_volume(task.row.image, subject=task.subject, rules=task.reading)
     refuse_what_is_no_hip_ct(volume, subject=task.subject)
     mask = None
     if task.use_mask and task.row.mask is not None:
-        delivered = read_mask(task.row.mask, volume.grid, subject=task.subject)
+        delivered = read_mask(task.row.mask, volume.grid, subject=task.subject, slices=volume.slices)
         mask = interpret_mask(delivered, task.row.side, task.mask_labels, subject=task.subject)
     cases, dropped = cut_into_cases(volume, task.row.side, mask, keep_unlabelled_hip=task.keep_unlabelled_hip,
                                     keep_bilateral=task.keep_bilateral, subject=task.subject)
+    calibration = calibration_of(volume, task.row, task.calibrate, task.phantoms)
     source_hmac = voxel_hmac(task.secret, volume)
-    shutil.rmtree(task.staged, ignore_errors=True)
-    task.staged.mkdir(parents=True)
-    records = [_record(task, volume, case, source_hmac) for case in cases]
-    for record, case in zip(records, cases, strict=True):
-        _write_case(task.staged, record, case, volume)
-    outputs = {name: (task.staged / name).stat().st_size for record in records for name in case_files(record)}
-    state = RowState(str(task.key), fingerprint, records, outputs, dropped, list(volume.notes))
-    state.write(task.staged / STAGED_STATE_NAME)
+    try:
+        shutil.rmtree(task.staged, ignore_errors=True)
+        task.staged.mkdir(parents=True)
+        records = [_record(task, volume, case, calibration, source_hmac) for case in cases]
+        for record, case in zip(records, cases, strict=True):
+            _write_case(task.staged, record, case, volume)
+        outputs = {name: (task.staged / name).stat().st_size for record in records for name in case_files(record)}
+        state = RowState(str(task.key), fingerprint, records, outputs, dropped,
+                         [*volume.notes, *(CALIBRATION_NOTE + warning for warning in calibration.warnings)])
+        state.write(task.staged / STAGED_STATE_NAME)
+    except OSError as error:
+        raise UnwrittenError(f"a failure to write ({error.strerror or type(error).__name__})",
+                             expected="room on the target's disk", action="mend it and run the same command again",
+                             subject=task.subject) from None
     return state
+
+
+def calibration_of(volume: Volume, row: ManifestRow, mode: CalibrationMode,
+                   phantoms: Sequence[Phantom]) -> ScanCalibration:
+    """Settle the density scale of a scan as read, with the values of its row (see :func:`calibrate_scan`)."""
+    mapping = best_axis_mapping(volume.grid.direction_matrix)
+    # A view: a second copy of the voxels is not needed to look at them.
+    oriented = replace(volume, array=mapping.apply(volume.array), grid=mapping.apply_to_grid(volume.grid))
+    unit = as_density_unit(row.density_unit)
+    table = (None if unit is None or row.density_slope is None or row.density_intercept is None
+             else DensityCalibration(unit, row.density_slope, row.density_intercept))
+    return calibrate_scan(oriented, mode=mode, table=table, phantom_name=row.calibration_phantom, phantoms=phantoms)
 
 
 def _write_case(folder: Path, record: ScanRecord, case: HipCase, volume: Volume) -> None:
@@ -164,8 +196,8 @@ def _write_case(folder: Path, record: ScanRecord, case: HipCase, volume: Volume)
     write_nifti(image, case.geometry.forward(volume.array), grid)
 
 
-def _record(task: RowTask, volume: Volume, case: HipCase, source_hmac: str) -> ScanRecord:
-    row, tags = task.row, volume.tags
+def _record(task: RowTask, volume: Volume, case: HipCase, scale: ScanCalibration, source_hmac: str) -> ScanRecord:
+    row, tags, line = task.row, volume.tags, scale.calibration
     first_mm, second_mm, slice_mm = volume.grid.spacing_mm_ijk
     return ScanRecord(
         case_id=task.key.case_id(case.side), participant_id=f"sub-{task.key.participant_hash}", site=row.site,
@@ -174,6 +206,8 @@ def _record(task: RowTask, volume: Volume, case: HipCase, source_hmac: str) -> S
         age_years=None if row.age_years is None else min(row.age_years, float(OLDEST_REPORTED_AGE_YEARS)),
         source_format=volume.source_format, manufacturer=tags.manufacturer, model=tags.model, kvp=tags.kvp,
         kernel=tags.kernel, slice_spacing_mm=slice_mm, pixel_spacing_mm=max(first_mm, second_mm),
-        gantry_tilt_deg=tags.gantry_tilt_deg, calibration_phantom=row.calibration_phantom,
-        calibration_source=None if row.density_slope is None else "table", density_unit=row.density_unit,
-        density_slope=row.density_slope, density_intercept=row.density_intercept, source_hmac=source_hmac)
+        gantry_tilt_deg=tags.gantry_tilt_deg, resampled=volume.slices is not None,
+        calibration_phantom=row.calibration_phantom or scale.phantom,
+        calibration_source=scale.source, calibration_r2=scale.r2, calibration_se_mg_cc=scale.se_mg_cc,
+        density_unit=line.unit if line else None, density_slope=line.slope if line else None,
+        density_intercept=line.intercept if line else None, source_hmac=source_hmac)

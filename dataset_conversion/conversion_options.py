@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from femur_nnunet.calibration.scan_calibration import CalibrationMode
 from femur_nnunet.errors import UsageError
 
 MaskMeaning = Literal["background", "femur", "left", "right"]
@@ -43,6 +44,11 @@ class ConversionOptions:
         Remove cases of earlier runs whose rows the tables no longer have.
     test_fraction : float
         Share of participants drawn into the locked test set, of those whose role is empty.
+    calibrate : {"auto", "table", "rods", "tissue"}
+        Where slope and intercept of density come from, see
+        :func:`~femur_nnunet.calibration.scan_calibration.calibrate_scan`.
+    phantom_table : Path, optional
+        The user's own calibration phantoms.
     key_file : Path, optional
         Secret key of the ids; by default a file beside the dataset's folder.
     key_seed : int, optional
@@ -56,6 +62,14 @@ class ConversionOptions:
         No progress bar.
     identifiable : bool
         Let messages and report quote file names and cells.
+    resample_irregular, correct_tilt : bool
+        Mend uneven slice spacing and gantry tilt in place of refusing them.
+    own_ids : Path, optional
+        The user's own table of ids (``site, participant_id, id``) in place of keyed hashes.
+    isolated : bool
+        Convert in worker processes even with ``jobs=1``, so that a decoder that crashes or hangs costs its row alone.
+    row_limit_s : float
+        Seconds after which a row is given up, where it runs in a worker process.
     """
 
     out: Path
@@ -71,12 +85,19 @@ class ConversionOptions:
     strict: bool = False
     prune: bool = False
     test_fraction: float = 0.1
+    calibrate: CalibrationMode = "auto"
+    phantom_table: Path | None = None
     key_file: Path | None = None
     key_seed: int | None = None
     jobs: int = 0
     seed: int = 0
     quiet: bool = False
     identifiable: bool = False
+    resample_irregular: bool = False
+    correct_tilt: bool = False
+    own_ids: Path | None = None
+    isolated: bool = False
+    row_limit_s: float = 1800.0
 
     @property
     def dataset_folder(self) -> Path:
@@ -124,6 +145,9 @@ class ConversionOptions:
                              action="correct --test-fraction")
         if self.key_file is not None and self.key_seed is not None:
             raise UsageError("--key-file and --key-seed", expected="one of them", action="leave one out")
+        if not (math.isfinite(self.row_limit_s) and self.row_limit_s > 0):
+            raise UsageError(f"a time limit of {self.row_limit_s / 60:g} minutes", expected="more than 0",
+                             action="correct --row-minutes")
         dataset = self.dataset_folder.resolve()
         if dataset in self.key_path.resolve().parents:
             raise UsageError("a key file inside the dataset's folder",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from femur_nnunet.case_ids import participant_hash
+from femur_nnunet.calibration.phantoms import load_phantoms
 from femur_nnunet.cohort import MISSING, Role, ScanRecord
 from femur_nnunet.dataset_conversion import rochester, tulane
 from femur_nnunet.dataset_conversion.case_conversion import RowTask
@@ -21,9 +21,11 @@ from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.conversion_state import RowKey
 from femur_nnunet.dataset_conversion.locked_test_set import draw_roles
 from femur_nnunet.dataset_conversion.manifest import ManifestRow, ManifestTable, RowProblem, read_manifest
+from femur_nnunet.dataset_conversion.participant_ids import GivenIds, participant_digits
 from femur_nnunet.dataset_conversion.site_folder import METADATA_NAME
 from femur_nnunet.dataset_conversion.strata import Participant, age_band
 from femur_nnunet.errors import FemurError, UsageError
+from femur_nnunet.volume_io import ReadingRules
 
 
 @dataclass
@@ -57,7 +59,7 @@ def table_paths(options: ConversionOptions) -> dict[str, Path]:
 
 
 def plan_conversion(table: ManifestTable, options: ConversionOptions, secret: bytes,
-                    listed: Sequence[ScanRecord] = ()) -> ConversionPlan:
+                    listed: Sequence[ScanRecord] = (), given_ids: GivenIds | None = None) -> ConversionPlan:
     """Check the rows against each other, settle roles and make the tasks.
 
     Parameters
@@ -70,10 +72,14 @@ def plan_conversion(table: ManifestTable, options: ConversionOptions, secret: by
         Key of the ids.
     listed : sequence of ScanRecord
         Cases that the dataset lists already: their participants keep their roles.
+    given_ids : mapping, optional
+        The user's own ids in place of keyed hashes.
     """
     rows, contradictions = check_cohort(table.rows)
-    rows, collisions = refuse_hash_collisions(rows, secret)
-    hashes = {row.person: participant_hash(secret, row.site, row.participant) for row in table.rows}
+    rows, collisions = (refuse_hash_collisions(rows, secret) if given_ids is None
+                        else _refuse_without_id(rows, given_ids))
+    hashes = {row.person: digits for row in table.rows
+              if (digits := participant_digits(secret, given_ids, row.site, row.participant)) is not None}
     # By site and hash, since the 8 digits may recur at another site.
     locked: dict[tuple[str, str], Role] = {(record.site, record.participant_id[4:]): record.role
                                            for record in listed}
@@ -81,15 +87,18 @@ def plan_conversion(table: ManifestTable, options: ConversionOptions, secret: by
                       if (person[0], hashed) in locked}
     rows, moved = _refuse_moved_roles(rows, locked_persons)
     roles = _settle_roles(rows, locked_persons, hashes, options)
+    phantoms = load_phantoms(options.phantom_table)
     tasks = [RowTask(row=row, key=_row_key(row, hashes[row.person]), role=roles[row.person],
                      use_mask=row.mask is not None and not (row.site in options.unlabelled_sites
                                                             and roles[row.person] == "train"),
                      secret=secret, dataset=options.dataset_folder, staging=options.staging_folder,
                      mask_labels=options.mask_labels, keep_unlabelled_hip=options.keep_unlabelled_hip,
-                     keep_bilateral=options.keep_bilateral, identifiable=options.identifiable)
+                     keep_bilateral=options.keep_bilateral, identifiable=options.identifiable,
+                     reading=ReadingRules(options.resample_irregular, options.correct_tilt),
+                     calibrate=options.calibrate, phantoms=phantoms)
              for row in rows]
     problems = [*table.problems, *contradictions, *collisions, *moved]
-    return ConversionPlan(tasks, [_with_case_ids(problem, secret, options) for problem in problems],
+    return ConversionPlan(tasks, [_with_case_ids(problem, secret, options, given_ids) for problem in problems],
                           [*table.warnings, *alike_participants(rows)])
 
 
@@ -113,15 +122,17 @@ def refuse_unknown_sites(table: ManifestTable, options: ConversionOptions) -> No
                          action="correct --unlabelled-site")
 
 
-def problem_key(problem: RowProblem, secret: bytes) -> RowKey | None:
+def problem_key(problem: RowProblem, secret: bytes, given_ids: GivenIds | None = None) -> RowKey | None:
     """Return the key of a refused row as far as it could be read."""
     row = problem.row
-    return None if row is None else _row_key(row, participant_hash(secret, row.site, row.participant))
+    digits = None if row is None else participant_digits(secret, given_ids, row.site, row.participant)
+    return None if row is None or digits is None else _row_key(row, digits)
 
 
-def problem_case_ids(problem: RowProblem, secret: bytes, options: ConversionOptions) -> list[str]:
+def problem_case_ids(problem: RowProblem, secret: bytes, options: ConversionOptions,
+                     given_ids: GivenIds | None = None) -> list[str]:
     """Return the case ids of a refused row; none if it could not be read that far."""
-    key = problem_key(problem, secret)
+    key = problem_key(problem, secret, given_ids)
     return [] if key is None else [key.case_id(side)
                                    for side in key.case_sides(keep_bilateral=options.keep_bilateral)]
 
@@ -130,14 +141,23 @@ def _row_key(row: ManifestRow, hashed: str) -> RowKey:
     return RowKey(row.site, hashed, row.visit, row.side)
 
 
-def _with_case_ids(problem: RowProblem, secret: bytes, options: ConversionOptions) -> RowProblem:
-    case_ids = problem_case_ids(problem, secret, options)
+def _with_case_ids(problem: RowProblem, secret: bytes, options: ConversionOptions,
+                   given_ids: GivenIds | None) -> RowProblem:
+    case_ids = problem_case_ids(problem, secret, options, given_ids)
     if not case_ids:
         return problem
     error = problem.error
     return RowProblem(problem.source, problem.number, FemurError(
         error.found, expected=error.expected, action=error.action,
         subject=f"{error.subject} ({' and '.join(case_ids)})"), problem.row)
+
+
+def _refuse_without_id(rows: Sequence[ManifestRow],
+                       given_ids: GivenIds) -> tuple[list[ManifestRow], list[RowProblem]]:
+    lacking = [row for row in rows if row.person not in given_ids]
+    return [row for row in rows if row.person in given_ids], [RowProblem(row.source, row.number, FemurError(
+        "a participant whom the table of ids lacks", expected="every participant in it",
+        action="add the participant to the table behind --own-ids", subject=row.label), row) for row in lacking]
 
 
 def _refuse_moved_roles(rows: Sequence[ManifestRow],

@@ -16,7 +16,7 @@ from femur_nnunet.files import canonical_json, sha256_of_file, write_json
 STATE_FOLDER_NAME = ".conversion"
 STAGED_STATE_NAME = "row.json"
 # Raise it whenever the same input gives other output files: every row is then converted anew.
-STATE_SCHEMA = 2
+STATE_SCHEMA = 3
 
 
 @dataclass(frozen=True)

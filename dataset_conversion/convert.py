@@ -11,17 +11,14 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from femur_nnunet.case_ids import keyed_hash
 from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord, read_scans_table
 from femur_nnunet.command_line import ExitCode, get_logger, progress, worker_count
-from femur_nnunet.dataset_conversion.case_conversion import RowOutcome, RowTask, convert_row
+from femur_nnunet.dataset_conversion.case_conversion import CALIBRATION_NOTE, RowOutcome, RowTask, convert_row
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.conversion_plan import (
     ConversionPlan,
@@ -34,11 +31,13 @@ from femur_nnunet.dataset_conversion.conversion_plan import (
 )
 from femur_nnunet.dataset_conversion.conversion_state import STATE_FOLDER_NAME, RowState, read_states
 from femur_nnunet.dataset_conversion.default_splits import update_splits
+from femur_nnunet.dataset_conversion.participant_ids import GivenIds, read_given_ids
 from femur_nnunet.dataset_conversion.private_files import secret_key, update_id_map
 from femur_nnunet.dataset_conversion.raw_dataset import (
     clear_leftovers,
     make_data_folders,
     publish,
+    unlist,
     withdraw,
     write_dataset_json,
     write_tables,
@@ -51,7 +50,8 @@ from femur_nnunet.dataset_conversion.report import (
     lines_of_outcome,
     write_report,
 )
-from femur_nnunet.errors import FemurError, UsageError
+from femur_nnunet.dataset_conversion.row_workers import WorkerLoss, run_in_workers
+from femur_nnunet.errors import FemurError, UnwrittenError, UsageError
 from femur_nnunet.files import hold_folder, read_json, sha256_of_file, write_json
 from femur_nnunet.provenance import RunRecord
 
@@ -114,36 +114,45 @@ def convert(options: ConversionOptions) -> ConversionSummary:
     TargetBusyError
         Another run holds the dataset.
     FemurError
-        The key is another one than the dataset's; with ``strict``, a bad row or table.
+        The key is another one than the dataset's; with ``strict``, a bad row or table; rows that could not be
+        written (:class:`~femur_nnunet.errors.UnwrittenError`), which leave the dataset as it was.
     """
     options.check()
     run = RunRecord("convert_qct_sites", asdict(options), seed=options.seed, hide_paths=True)
-    run.inputs = {source: sha256_of_file(path) for source, path in table_paths(options).items() if path.is_file()}
+    tables = {**table_paths(options), **({} if options.own_ids is None else {"own ids": options.own_ids})}
+    run.inputs = {source: sha256_of_file(path) for source, path in tables.items() if path.is_file()}
     table = read_tables(options)
     refuse_unknown_sites(table, options)
-    with hold_folder(options.dataset_folder):
+    given_ids = None if options.own_ids is None else read_given_ids(options.own_ids)
+    with hold_folder(options.dataset_folder) as lock:
         secret = _secret_of_dataset(options)
         scans_table = options.dataset_folder / SCANS_TABLE_NAME
         listed = read_scans_table(scans_table) if scans_table.exists() else []
-        plan = plan_conversion(table, options, secret, listed)
+        plan = plan_conversion(table, options, secret, listed, given_ids)
         if options.strict and plan.problems:
             raise plan.problems[0].error
         summary = ConversionSummary(options.dataset_folder, warnings=list(plan.warnings))
         for problem in plan.problems:
             _tell(summary, problem.error)
         states = read_states(options.dataset_folder, listed)
-        outcomes = _run_tasks(plan.tasks, options, summary)
+        outcomes = _run_tasks(plan.tasks, options, summary, lock)
+        _refuse_unwritten(outcomes)
         current = {str(task.key) for task in plan.tasks}
-        current |= {str(key) for problem in plan.problems if (key := problem_key(problem, secret)) is not None}
+        refused = [problem_key(problem, secret, given_ids) for problem in plan.problems]
+        current |= {str(key) for key in refused if key is not None}
         absent = set(states) - current
         pruned = absent if options.prune and not summary.errors else set()
         outcomes = _refuse_same_pixels(
             outcomes, [state for key, state in states.items() if key not in pruned], summary)
-        _bring_up_to_date(options, secret, plan, outcomes, states, absent, summary)
+        if pruned or any(outcome.state is not None and not outcome.unchanged for outcome in outcomes):
+            unlist(options.dataset_folder)
+        _report_problems(options, secret, plan, given_ids, states, summary)
+        _bring_up_to_date(options, plan, outcomes, states, absent, summary)
         _settle_absent_cases(options, [states[key] for key in sorted(absent & set(states))], states,
                              prune=bool(pruned), summary=summary)
         _collect_cases(options.dataset_folder, states, summary)
         _tell_of_labels_kept(options, summary)
+        _tell_of_calibrations(outcomes, summary)
         _finish(options, run, summary)
     return summary
 
@@ -157,7 +166,7 @@ def _secret_of_dataset(options: ConversionOptions) -> bytes:
         raise UsageError("no key file beside a dataset that has one", expected=expected, action=action)
     secret = secret_key(options)
     settings: dict[str, Any] = {"schema": 1, "key_check": keyed_hash(secret, "key check", digits=16),
-                                "bilateral": options.keep_bilateral}
+                                "bilateral": options.keep_bilateral, "own_ids": options.own_ids is not None}
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, settings)
@@ -169,36 +178,62 @@ def _secret_of_dataset(options: ConversionOptions) -> bytes:
     if noted.get("bilateral") != settings["bilateral"]:
         raise UsageError("whole scans and single hips in one dataset", expected="--keep-bilateral as in the first "
                          "conversion", action="convert into a new dataset (another --dataset-id)")
+    if noted.get("own_ids", False) != settings["own_ids"]:
+        raise UsageError("your own ids and keyed hashes in one dataset",
+                         expected="--own-ids as in the first conversion",
+                         action="convert into a new dataset (another --dataset-id)")
     return secret
 
 
-def _run_tasks(tasks: Sequence[RowTask], options: ConversionOptions, summary: ConversionSummary) -> list[RowOutcome]:
+def _run_tasks(tasks: Sequence[RowTask], options: ConversionOptions, summary: ConversionSummary,
+               lock: int) -> list[RowOutcome]:
     options.staging_folder.mkdir(parents=True, exist_ok=True)
     outcomes: list[RowOutcome] = []
-    bar = progress(_outcomes(tasks, options), description="converting", total=len(tasks), quiet=options.quiet)
-    try:
-        for outcome in bar:
-            outcomes.append(outcome)
-            if outcome.error is not None:
-                _tell(summary, outcome.error)
-                if options.strict:
-                    break
-    except BrokenProcessPool:
-        _tell(summary, FemurError("a worker process that died, most likely for lack of memory",
-                                  expected="room for three copies of a scan in every worker",
-                                  action="run the same command again with fewer --jobs"))
+    bar = progress(_outcomes(tasks, options, lock), description="converting", total=len(tasks), quiet=options.quiet)
+    for outcome in bar:
+        outcomes.append(outcome)
+        if outcome.error is not None:
+            _tell(summary, outcome.error)
+            if options.strict:
+                break
     return outcomes + [RowOutcome(task) for task in tasks[len(outcomes):]]
 
 
-def _outcomes(tasks: Sequence[RowTask], options: ConversionOptions) -> Iterator[RowOutcome]:
+def _outcomes(tasks: Sequence[RowTask], options: ConversionOptions, lock: int) -> Iterator[RowOutcome]:
     """Yield the outcomes in the order of the tasks; one scan a worker at a time."""
     jobs = max(1, min(worker_count(options.jobs), len(tasks)))
-    if jobs == 1:
+    if jobs == 1 and not options.isolated:
         yield from map(convert_row, tasks)
         return
-    parallel = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator", batch_size=1,
-                               pre_dispatch="n_jobs")
-    yield from parallel(joblib.delayed(convert_row)(task) for task in tasks)
+    results = run_in_workers(convert_row, tasks, jobs, time_limit_s=options.row_limit_s, held=(lock,))
+    for task, result in zip(tasks, results, strict=True):
+        yield RowOutcome(task, error=_loss_error(result, task)) if isinstance(result, WorkerLoss) else result
+
+
+def _loss_error(loss: WorkerLoss, task: RowTask) -> FemurError:
+    if loss.timed_out:
+        return FemurError(f"a row that came to no end ({loss.reason})", expected="an end within --row-minutes",
+                          action="export the series again, or give more --row-minutes", subject=task.subject)
+    if loss.out_of_memory:
+        return FemurError(f"a worker process that {loss.reason} on this row, most likely for lack of memory",
+                          expected="room for three copies of a scan in every worker",
+                          action="run the same command again with fewer --jobs", subject=task.subject)
+    return FemurError(f"a worker process that {loss.reason} on this row: its files crash a decoder",
+                      expected="files that can be decoded or refused",
+                      action="copy or export the scan again, uncompressed", subject=task.subject)
+
+
+def _refuse_unwritten(outcomes: Sequence[RowOutcome]) -> None:
+    """End the run before the dataset is touched if a row could not be written.
+
+    A dataset of the rows that found room would have other folds than the whole one.
+    """
+    unwritten = [outcome.error for outcome in outcomes if isinstance(outcome.error, UnwrittenError)]
+    if unwritten:
+        raise UnwrittenError(f"{len(unwritten)} row(s) that could not be written: {unwritten[0].found}",
+                             expected="room on the target's disk for the whole dataset",
+                             action="mend it and run the same command again: what was converted is kept, the dataset "
+                             "is as it was")
 
 
 def _refuse_same_pixels(outcomes: Sequence[RowOutcome], earlier: Sequence[RowState],
@@ -227,17 +262,21 @@ def _refuse_same_pixels(outcomes: Sequence[RowOutcome], earlier: Sequence[RowSta
     return checked
 
 
-def _bring_up_to_date(options: ConversionOptions, secret: bytes, plan: ConversionPlan,
-                      outcomes: Sequence[RowOutcome], states: dict[str, RowState], absent: set[str],
-                      summary: ConversionSummary) -> None:
+def _report_problems(options: ConversionOptions, secret: bytes, plan: ConversionPlan, given_ids: GivenIds | None,
+                     states: Mapping[str, RowState], summary: ConversionSummary) -> None:
+    for problem in plan.problems:
+        key = problem_key(problem, secret, given_ids)
+        summary.lines += failure_lines(problem.source, problem.number,
+                                       problem_case_ids(problem, secret, options, given_ids),
+                                       problem.error, kept=key is not None and str(key) in states)
+
+
+def _bring_up_to_date(options: ConversionOptions, plan: ConversionPlan, outcomes: Sequence[RowOutcome],
+                      states: dict[str, RowState], absent: set[str], summary: ConversionSummary) -> None:
     """Publish what was converted, and fill the report."""
     dataset = options.dataset_folder
     make_data_folders(dataset)
     update_id_map(options.id_map_path, plan.tasks)
-    for problem in plan.problems:
-        key = problem_key(problem, secret)
-        summary.lines += failure_lines(problem.source, problem.number, problem_case_ids(problem, secret, options),
-                                       problem.error, kept=key is not None and str(key) in states)
     for outcome in outcomes:
         key_text = str(outcome.task.key)
         summary.lines += lines_of_outcome(outcome, kept=key_text in states)
@@ -291,6 +330,14 @@ def _tell_of_labels_kept(options: ConversionOptions, summary: ConversionSummary)
                 expected="none, since --unlabelled-site names the site",
                 action="mend its failed rows, remove what the tables no longer have with --prune, or convert into a "
                 "new dataset (another --dataset-id)", subject=f"site {site}"))
+
+
+def _tell_of_calibrations(outcomes: Sequence[RowOutcome], summary: ConversionSummary) -> None:
+    """Say how many scans have a density scale that somebody should look at; the report says what."""
+    odd = sum(any(note.startswith(CALIBRATION_NOTE) for note in outcome.state.notes)
+              for outcome in outcomes if outcome.state is not None)
+    if odd:
+        summary.warnings.append(f"{odd} scan(s) with a remark on their density calibration ({REPORT_NAME})")
 
 
 def _finish(options: ConversionOptions, run: RunRecord, summary: ConversionSummary) -> None:

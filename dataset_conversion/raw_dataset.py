@@ -16,19 +16,25 @@ from femur_nnunet.cohort import (
     write_scans_table,
 )
 from femur_nnunet.dataset_conversion.conversion_state import STATE_FOLDER_NAME, RowState, case_files, state_path
-from femur_nnunet.files import write_json
+from femur_nnunet.files import PARTIAL_PREFIX, write_json
 
 DATASET_JSON_NAME = "dataset.json"
 DATASET_SCHEMA = 1
 IMAGE_FOLDERS = ("imagesTr", "imagesTs", "imagesUn")
 DATA_FOLDERS = (*IMAGE_FOLDERS, "labelsTr", "labelsTs", "geometry")
-_OWN_FILE = re.compile(r"(\.partial-.*|[a-z0-9]+_[0-9a-f]{8}_v[0-9]{2}_[lrb](_0000)?(\.nii\.gz|\.json))")
+_OWN_FILE = re.compile(re.escape(PARTIAL_PREFIX)
+                       + r".*|[a-z0-9]+_[0-9a-f]{8}_v[0-9]{2}_[lrb](_0000)?(\.nii\.gz|\.json)")
 
 
 def make_data_folders(dataset: Path) -> None:
     """Make the folders of images, labels and geometry records, and that of the rows' states."""
     for name in (*DATA_FOLDERS, STATE_FOLDER_NAME):
         (dataset / name).mkdir(parents=True, exist_ok=True)
+
+
+def unlist(dataset: Path) -> None:
+    """Remove dataset.json before cases change: until it is written anew, nnU-Net does not know the dataset."""
+    (dataset / DATASET_JSON_NAME).unlink(missing_ok=True)
 
 
 def publish(dataset: Path, staged: Path, state: RowState, replaced: Sequence[RowState]) -> None:
@@ -67,12 +73,16 @@ def withdraw(dataset: Path, state: RowState) -> None:
 
 
 def clear_leftovers(dataset: Path, states: Iterable[RowState]) -> list[str]:
-    """Remove files of interrupted runs from the data folders, and return the files that are not ours.
+    """Remove files of interrupted runs, and return the files in the data folders that are not ours.
 
     A file is ours if it is called after a case or carries the name of a temporary file.
     """
     expected = {relative for state in states for relative in state.outputs}
     foreign = []
+    # Tables and states of a killed run leave half-written files where the finished ones lie.
+    for parent in (dataset, dataset / STATE_FOLDER_NAME):
+        for path in parent.glob(f"{PARTIAL_PREFIX}*"):
+            path.unlink()
     for folder in DATA_FOLDERS:
         for path in sorted((dataset / folder).iterdir()):
             if f"{folder}/{path.name}" in expected:

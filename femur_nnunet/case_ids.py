@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
+import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -74,10 +76,9 @@ def read_or_create_key(path: Path) -> bytes:
     FemurError
         The file holds no hexadecimal key of at least 16 bytes.
     """
-    if not path.exists():
+    if not path.exists() or path.stat().st_size == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
+        _create_key(path)
     text = path.read_text(encoding="ascii", errors="replace").strip()
     try:
         key = bytes.fromhex(text)
@@ -88,3 +89,20 @@ def read_or_create_key(path: Path) -> bytes:
                          expected="the key that the first conversion of this dataset wrote",
                          action="give the right --key-file; another key would give every participant a new id")
     return key
+
+
+def _create_key(path: Path) -> None:
+    """Write a new key, unless another process is quicker; what a killed run left empty is no key."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+", encoding="ascii", errors="replace") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if handle.read():
+            return
+        try:
+            handle.write(secrets.token_hex(32) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        except OSError:
+            # Half a key would be taken for a whole one; closing must find nothing left to write either.
+            os.ftruncate(descriptor, 0)
+            raise

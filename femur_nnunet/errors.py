@@ -48,5 +48,9 @@ class TargetBusyError(FemurError):
     exit_code = 3
 
 
+class UnwrittenError(FemurError):
+    """The target could not be written: not the fault of the input, and nothing is to be concluded from it."""
+
+
 def _rebuild(cls: type[FemurError], found: str, expected: str, action: str, subject: str) -> FemurError:
     return cls(found, expected=expected, action=action, subject=subject)

@@ -15,6 +15,8 @@ from typing import Any
 from femur_nnunet.errors import FemurError, TargetBusyError
 
 LOCK_FILE_NAME = ".femur_lock"
+# How the names of unfinished files begin; what a killed process leaves behind is known by it.
+PARTIAL_PREFIX = ".partial-"
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def atomic_path(final_path: Path) -> Iterator[Path]:
         Where the block has to write.
     """
     suffixes = "".join(final_path.suffixes[-2:])
-    temporary = final_path.with_name(f".partial-{uuid.uuid4().hex[:12]}{suffixes}")
+    temporary = final_path.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex[:12]}{suffixes}")
     try:
         yield temporary
         with temporary.open("rb") as handle:
@@ -102,8 +104,14 @@ def sha256_of_file(path: Path) -> str:
 
 
 @contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path) -> Iterator[int]:
     """Hold ``folder`` against other runs until the block ends; the kernel frees it if the process dies.
+
+    Yields
+    ------
+    int
+        The lock's file descriptor. A child process that inherits it holds the folder too, so that none can go on
+        writing there unnoticed after its parent was killed.
 
     Raises
     ------
@@ -119,4 +127,4 @@ def hold_folder(folder: Path) -> Iterator[None]:
                 "another run writing into this folder", expected="a folder that no other run holds",
                 action="wait for the other run to end, or choose another --out", subject=str(folder),
             ) from None
-        yield
+        yield handle.fileno()

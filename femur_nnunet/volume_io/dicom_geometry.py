@@ -1,4 +1,8 @@
-"""Checking that the planes of a CT series form a regular grid, and building that grid."""
+"""Checking that the planes of a CT series form a regular grid, and building that grid.
+
+What the user has asked to be mended (:class:`~femur_nnunet.volume_io.reading_rules.ReadingRules`) is planned here and
+done by :class:`~femur_nnunet.volume_io.slice_positions.SlicePositions`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from numpy.typing import NDArray
 
 from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io.dicom_headers import SliceHeader
+from femur_nnunet.volume_io.reading_rules import STRICT, ReadingRules
+from femur_nnunet.volume_io.slice_positions import SlicePositions, regular_grid_of
 from femur_nnunet.volume_io.volume import MAXIMUM_VOXELS, Grid
 
 # A slice may lie this far from its place on the regular grid (the larger of the two counts).
@@ -24,18 +30,36 @@ COSINE_TOLERANCE = 1e-4
 ORTHONORMAL_TOLERANCE = 1e-3
 PIXEL_SPACING_TOLERANCE_MM = 1e-4
 _LISTED_GAPS = 8
+# What a resampling may bridge or add: beyond it the result would be mostly invention.
+LARGEST_BRIDGED_GAP_MM = 10.0
+LARGEST_REFINEMENT = 10
+# A tilted gantry moves every slice on by the same step; slices that slide to and fro are something else.
+TILT_STRAIGHTNESS_MM = 0.5
 
 
 @dataclass(frozen=True)
 class SeriesGeometry:
-    """Planes in the order of the grid's k axis, the grid, and what a reader should know."""
+    """Planes in the order of the grid's k axis, the grid, and what a reader should know.
+
+    ``slices`` is set where the planes must be resampled onto the grid; ``shear_deg`` is how far they slide.
+    """
 
     planes: list[SliceHeader]
     grid: Grid
     notes: list[str]
+    slices: SlicePositions | None = None
+    shear_deg: float | None = None
 
 
-def check_geometry(planes: Sequence[SliceHeader], *, subject: str = "") -> SeriesGeometry:
+@dataclass(frozen=True)
+class _Fault:
+    found: str
+    expected: str
+    mend: str
+
+
+def check_geometry(planes: Sequence[SliceHeader], *, subject: str = "",
+                   rules: ReadingRules = STRICT) -> SeriesGeometry:
     """Sort the planes along their normal and refuse what is no regular, orthogonal grid.
 
     All faults of the positions are told together: a tilted series with a missing slice says both.
@@ -46,12 +70,16 @@ def check_geometry(planes: Sequence[SliceHeader], *, subject: str = "") -> Serie
         The planes of one series, in any order.
     subject : str, optional
         What errors are about.
+    rules : ReadingRules, optional
+        Whether uneven spacing and tilt are refused or planned to be mended.
 
     Raises
     ------
     FemurError
         Missing attributes, planes of different size, spacing or orientation, planes at one position, uneven
-        spacing, or planes that slide (gantry tilt).
+        spacing or planes that slide (gantry tilt) unless the rules let them be mended, and those that cannot be:
+        a gap above 10 mm, a finest gap that would give more than ten times as many slices, slices that slide to
+        and fro.
     """
     _refuse_missing(planes, subject)
     first = planes[0]
@@ -77,13 +105,24 @@ def check_geometry(planes: Sequence[SliceHeader], *, subject: str = "") -> Serie
     positions, along_mm = positions[order], along_mm[order]
     _refuse_duplicates([planes[index] for index in order], along_mm, subject)
     spacing_mm = float((along_mm[-1] - along_mm[0]) / (len(planes) - 1))
-    faults = _spacing_faults(along_mm, spacing_mm) + _shear_faults(positions, along_mm, directions)
-    if faults:
-        raise FemurError("; ".join(fault for fault, _ in faults),
-                         expected="; ".join(expectation for _, expectation in faults),
-                         action="export the complete series, reconstructed without tilt and with one slice spacing",
-                         subject=subject)
+    uneven, sheared = _spacing_fault(along_mm, spacing_mm), _shear_fault(positions, along_mm, directions)
+    faults = [fault for fault in (uneven, sheared) if fault is not None]
     row_spacing, column_spacing = (float(value) for value in spacings[0])
+    ordered = [planes[index] for index in order]
+    if faults:
+        if (uneven and not rules.resample_irregular) or (sheared and not rules.correct_tilt):
+            raise FemurError("; ".join(fault.found for fault in faults),
+                             expected="; ".join(fault.expected for fault in faults),
+                             action="export the complete series, reconstructed without tilt and with one slice "
+                             f"spacing, or give {' and '.join(fault.mend for fault in faults)}", subject=subject)
+        slices = regular_grid_of(positions, directions, (column_spacing, row_spacing), (first.columns, first.rows),
+                                 even=uneven is None)
+        _refuse_invention(slices, positions, along_mm, directions, subject)
+        notes = [f"resampled to {slices.grid.spacing_mm_ijk[2]:.3f} mm along the slices' normal: {uneven.found}"
+                 ] if uneven else []
+        notes += [f"tilt corrected: {sheared.found}"] if sheared else []
+        return SeriesGeometry(ordered, slices.grid, notes, slices,
+                              _shear_deg(positions, along_mm, directions) if sheared else None)
     grid = Grid(size_ijk=(first.columns, first.rows, len(planes)),
                 # PixelSpacing gives the distance between rows first, that is along j.
                 spacing_mm_ijk=(column_spacing, row_spacing, spacing_mm),
@@ -91,7 +130,7 @@ def check_geometry(planes: Sequence[SliceHeader], *, subject: str = "") -> Serie
                 direction=tuple(float(value) + 0.0 for value in directions.ravel()))
     tilt = first.tags.gantry_tilt_deg
     notes = [f"the header names a gantry tilt of {tilt:g} degrees, but the slices are not sheared"] if tilt else []
-    return SeriesGeometry([planes[index] for index in order], grid, notes)
+    return SeriesGeometry(ordered, grid, notes)
 
 
 def _refuse_missing(planes: Sequence[SliceHeader], subject: str) -> None:
@@ -148,20 +187,20 @@ def _refuse_duplicates(ordered: list[SliceHeader], along_mm: NDArray[np.float64]
                      subject=subject)
 
 
-def _spacing_faults(along_mm: NDArray[np.float64], spacing_mm: float) -> list[tuple[str, str]]:
+def _spacing_fault(along_mm: NDArray[np.float64], spacing_mm: float) -> _Fault | None:
     tolerance_mm = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE_FRACTION * spacing_mm)
     regular = along_mm[0] + spacing_mm * np.arange(along_mm.size)
     if np.abs(along_mm - regular).max() <= tolerance_mm:
-        return []
+        return None
     gaps = np.diff(along_mm)
     usual = float(np.median(gaps))
     odd = np.flatnonzero(np.abs(gaps - usual) > max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE_FRACTION * usual))
     listed = [_describe_gap(int(index), float(gaps[index]), usual) for index in odd[:_LISTED_GAPS]]
     if odd.size > _LISTED_GAPS:
         listed.append(f"and {odd.size - _LISTED_GAPS} more")
-    return [(f"uneven slice spacing: usually {usual:.2f} mm, from {gaps.min():.2f} to {gaps.max():.2f} mm "
-             f"({', '.join(listed)})",
-             f"slices within {tolerance_mm:.2f} mm of a regular grid")]
+    return _Fault(f"uneven slice spacing: usually {usual:.2f} mm, from {gaps.min():.2f} to {gaps.max():.2f} mm "
+                  f"({', '.join(listed)})", f"slices within {tolerance_mm:.2f} mm of a regular grid",
+                  "--resample-irregular")
 
 
 def _describe_gap(index: int, gap_mm: float, usual_mm: float) -> str:
@@ -171,15 +210,46 @@ def _describe_gap(index: int, gap_mm: float, usual_mm: float) -> str:
     return f"{gap_mm:.2f} mm after slice {index + 1}{hint}"
 
 
-def _shear_faults(positions: NDArray[np.float64], along_mm: NDArray[np.float64],
-                  directions: NDArray[np.float64]) -> list[tuple[str, str]]:
-    """Return the fault of planes whose origins do not follow the normal."""
+def _slides_mm(positions: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far each plane has slid within itself against the first one, as vectors (planes, 3)."""
     shifts = positions - positions[0]
-    in_plane = shifts - np.outer(shifts @ directions[:, 2], directions[:, 2])
-    drift_mm = np.linalg.norm(in_plane, axis=1)
-    if drift_mm.max() <= SHEAR_TOLERANCE_MM:
-        return []
-    angle_deg = float(np.degrees(np.arctan2(drift_mm[-1], along_mm[-1] - along_mm[0])))
-    return [(f"slices sheared by {angle_deg:.1f} degrees (gantry tilt): they slide by {drift_mm.max():.1f} mm "
-             "within their plane over the series",
-             f"slice positions along the slices' normal, within {SHEAR_TOLERANCE_MM} mm")]
+    return np.asarray(shifts - np.outer(shifts @ directions[:, 2], directions[:, 2]))
+
+
+def _shear_deg(positions: NDArray[np.float64], along_mm: NDArray[np.float64],
+               directions: NDArray[np.float64]) -> float:
+    drift_mm = float(np.linalg.norm(_slides_mm(positions, directions)[-1]))
+    return float(np.degrees(np.arctan2(drift_mm, along_mm[-1] - along_mm[0])))
+
+
+def _shear_fault(positions: NDArray[np.float64], along_mm: NDArray[np.float64],
+                 directions: NDArray[np.float64]) -> _Fault | None:
+    """Return the fault of planes whose origins do not follow the normal."""
+    largest_mm = float(np.linalg.norm(_slides_mm(positions, directions), axis=1).max())
+    if largest_mm <= SHEAR_TOLERANCE_MM:
+        return None
+    return _Fault(f"slices sheared by {_shear_deg(positions, along_mm, directions):.1f} degrees (gantry tilt): they "
+                  f"slide by {largest_mm:.1f} mm within their plane over the series",
+                  f"slice positions along the slices' normal, within {SHEAR_TOLERANCE_MM} mm", "--correct-tilt")
+
+
+def _refuse_invention(slices: SlicePositions, positions: NDArray[np.float64], along_mm: NDArray[np.float64],
+                      directions: NDArray[np.float64], subject: str) -> None:
+    """Refuse series whose mending would be mostly invention, and grids that no memory holds."""
+    gaps = np.diff(along_mm)
+    n_target = slices.grid.size_ijk[2]
+    if gaps.max() > LARGEST_BRIDGED_GAP_MM + SPACING_TOLERANCE_MM:
+        raise FemurError(f"a gap of {gaps.max():.2f} mm between slices",
+                         expected=f"gaps of at most {LARGEST_BRIDGED_GAP_MM:g} mm to be bridged",
+                         action="export the complete series", subject=subject)
+    if n_target > LARGEST_REFINEMENT * along_mm.size or np.prod(slices.grid.size_ijk, dtype=float) > MAXIMUM_VOXELS:
+        raise FemurError(f"a finest slice spacing of {gaps.min():.3f} mm, which would make {along_mm.size} slices "
+                         f"{n_target}", expected=f"at most {LARGEST_REFINEMENT} times as many slices",
+                         action="remove the slices that lie almost at one position", subject=subject)
+    slides = _slides_mm(positions, directions)
+    straight = np.outer((along_mm - along_mm[0]) / (along_mm[-1] - along_mm[0]), slides[-1])
+    off_mm = float(np.linalg.norm(slides - straight, axis=1).max())
+    if off_mm > TILT_STRAIGHTNESS_MM:
+        raise FemurError(f"slices that slide within their plane by up to {off_mm:.1f} mm off a straight line",
+                         expected="the even slide of a tilted gantry", action="export the series again",
+                         subject=subject)

@@ -25,8 +25,8 @@ from pydicom.uid import UID, ExplicitVRBigEndian, JPEGLSLossless, JPEGLSNearLoss
 from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, SliceHeader, quiet_pydicom
 from femur_nnunet.volume_io.native_messages import silent_native_messages
+from femur_nnunet.volume_io.volume import AIR_HU
 
-AIR_HU = -1024
 # Padding that would be tissue after rescaling is a wrong header, not padding.
 HIGHEST_PADDING_HU = -900
 _INT16 = np.iinfo(np.int16)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 
 from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, quiet_pydicom
+from femur_nnunet.volume_io.slice_positions import SlicePositions
 from femur_nnunet.volume_io.volume import Grid
+
+# How far a frame may lie from the slice that it belongs to.
+FRAME_TOLERANCE_MM = 0.05
 
 
 def read_dicom_seg(path: Path, *, subject: str = "") -> tuple[NDArray[np.generic], Grid]:
@@ -48,6 +53,67 @@ def read_dicom_seg(path: Path, *, subject: str = "") -> tuple[NDArray[np.generic
                          expected="a segmentation of the image's planes without overlap",
                          action="export it again, or as NIfTI", subject=subject) from None
     return np.asarray(volume.array), _grid(np.asarray(volume.affine, dtype=np.float64), volume.array.shape)
+
+
+def read_dicom_seg_slices(path: Path, slices: SlicePositions, *, subject: str = "") -> NDArray[np.generic]:
+    """Read a DICOM Segmentation frame by frame onto the slices of a series that makes no regular grid.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    slices : SlicePositions
+        Where the series' slices lie.
+    subject : str, optional
+        What errors are about.
+
+    Returns
+    -------
+    ndarray
+        Shape ``slices.stack_shape``; slices without a frame are 0.
+
+    Raises
+    ------
+    FemurError
+        Damaged object, frames that lie on no slice, or segments that overlap.
+    """
+    labels: NDArray[np.int32] = np.zeros(slices.stack_shape, dtype=np.int32)
+    origins = np.stack([slices.plane_origin_mm(index) for index in range(len(slices.along_mm))])
+    try:
+        with quiet_pydicom():
+            dataset = pydicom.dcmread(path)
+            frames = np.asarray(dataset.pixel_array).reshape(-1, dataset.Rows, dataset.Columns)
+            kind = str(dataset.SegmentationType)
+            full = int(dataset.MaximumFractionalValue) if kind == "FRACTIONAL" else 1
+            shared = dataset.SharedFunctionalGroupsSequence[0]
+            placed = []
+            for group in dataset.PerFrameFunctionalGroupsSequence:
+                position = np.asarray(group.PlanePositionSequence[0].ImagePositionPatient, dtype=np.float64)
+                turned = (group if "PlaneOrientationSequence" in group else shared).PlaneOrientationSequence[0]
+                number = 0 if kind == "LABELMAP" else int(
+                    group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+                placed.append((position, np.asarray(turned.ImageOrientationPatient, dtype=np.float64), number))
+    except PARSE_ERRORS as error:
+        raise FemurError(f"a DICOM Segmentation that cannot be read ({type(error).__name__})", expected="a sound one",
+                         action="export it again, or as NIfTI", subject=subject) from None
+    expected_axes = slices.grid.direction_matrix[:, :2].T.ravel()
+    for frame, (position, axes, number) in zip(frames, placed, strict=False):
+        distances = np.linalg.norm(origins - position, axis=1)
+        index = int(np.argmin(distances))
+        fits = frame.shape == labels.shape[1:] and np.abs(axes - expected_axes).max() < 1e-3
+        if not fits or not distances[index] <= FRAME_TOLERANCE_MM:
+            raise FemurError(f"a frame of a DICOM Segmentation that is {distances[index]:.2f} mm away from the nearest "
+                             "slice, or turned or sized otherwise", expected="frames on the series' own slices",
+                             action="export the segmentation for this very series", subject=subject)
+        if number and not np.isin(frame, (0, full)).all():
+            raise FemurError("a fractional DICOM Segmentation", expected="whole voxels, as of a label map",
+                             action="export it as a binary segmentation", subject=subject)
+        values = frame.astype(np.int32) if number == 0 else np.where(frame == full, number, 0)
+        if np.any((labels[index] != 0) & (values != 0)):
+            raise FemurError("segments of a DICOM Segmentation that overlap", expected="one label a voxel",
+                             action="export the femur alone", subject=subject)
+        labels[index] += values
+    return labels
 
 
 def _grid(affine_kji: NDArray[np.float64], shape_kji: tuple[int, ...]) -> Grid:

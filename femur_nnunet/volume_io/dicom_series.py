@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io.dicom_geometry import SeriesGeometry, check_geometry
 from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, SliceHeader, looks_like_dicom, read_dicom_file
 from femur_nnunet.volume_io.dicom_pixels import read_hounsfield
+from femur_nnunet.volume_io.reading_rules import STRICT, ReadingRules
 from femur_nnunet.volume_io.volume import AcquisitionTags, Volume
 
 MINIMUM_SLICES = 3
@@ -43,7 +44,7 @@ class FolderContent:
     n_broken: int = 0
 
 
-def read_dicom_series(path: Path, *, subject: str = "") -> Volume:
+def read_dicom_series(path: Path, *, subject: str = "", rules: ReadingRules = STRICT) -> Volume:
     """Read the CT series of a folder, or of one multi-frame file.
 
     Parameters
@@ -52,6 +53,8 @@ def read_dicom_series(path: Path, *, subject: str = "") -> Volume:
         A folder, searched to any depth, or a DICOM file.
     subject : str, optional
         What errors are about.
+    rules : ReadingRules, optional
+        Whether uneven spacing and gantry tilt are mended or refused.
 
     Returns
     -------
@@ -66,11 +69,16 @@ def read_dicom_series(path: Path, *, subject: str = "") -> Volume:
     content = inspect_folder(path)
     _refuse_unusable(content, subject)
     planes, notes = _choose_series(content, subject)
-    geometry = check_geometry(planes, subject=subject)
+    geometry = check_geometry(planes, subject=subject, rules=rules)
     array, pixel_notes = read_hounsfield(geometry.planes, subject=subject)
+    if geometry.slices is not None:
+        array = geometry.slices.resample_linear(array)
     tags, tag_notes = _common_tags(geometry)
+    if geometry.shear_deg is not None and not tags.gantry_tilt_deg:
+        tags = replace(tags, gantry_tilt_deg=geometry.shear_deg)
     return Volume(array=array, grid=geometry.grid, tags=tags, source_format="dicom",
-                  notes=_skip_notes(content) + notes + geometry.notes + pixel_notes + tag_notes)
+                  notes=_skip_notes(content) + notes + geometry.notes + pixel_notes + tag_notes,
+                  slices=geometry.slices)
 
 
 def inspect_folder(path: Path) -> FolderContent:

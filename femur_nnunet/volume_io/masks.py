@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femur_nnunet.errors import FemurError
+from femur_nnunet.volume_io.archives import ARCHIVE_SUFFIXES, on_disk
 from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, looks_like_dicom, read_dicom_file
-from femur_nnunet.volume_io.dicom_seg import read_dicom_seg
+from femur_nnunet.volume_io.dicom_seg import read_dicom_seg, read_dicom_seg_slices
 from femur_nnunet.volume_io.image_files import IMAGE_SUFFIXES, image_suffix, read_raw_image
 from femur_nnunet.volume_io.orientation import AxisMapping, best_axis_mapping
 from femur_nnunet.volume_io.rt_structures import LARGEST_LABEL, read_rt_structures
+from femur_nnunet.volume_io.slice_positions import SlicePositions
 from femur_nnunet.volume_io.volume import Grid
 
 
-def read_mask(path: Path, grid: Grid, *, subject: str = "", tolerance_mm: float = 0.01) -> NDArray[np.uint8]:
+def read_mask(path: Path, grid: Grid, *, subject: str = "", tolerance_mm: float = 0.01,
+              slices: SlicePositions | None = None) -> NDArray[np.uint8]:
     """Read a mask and return its label values on the image's own grid.
 
     A mask whose axes are permuted or reversed against the image's is brought into the image's order exactly.
@@ -27,13 +30,17 @@ def read_mask(path: Path, grid: Grid, *, subject: str = "", tolerance_mm: float 
     ----------
     path : Path
         A file (.nii, .nii.gz, .mha, .mhd, .nrrd), a DICOM Segmentation or RT Structure Set (file, or folder with
-        one of them). For DICOM the label value is the segment's or the ROI's number.
+        one of them), or an archive of one of these. For DICOM the label value is the segment's or the ROI's number.
     grid : Grid
         The image's own grid, as :func:`~femur_nnunet.volume_io.reading.read_volume` gives it.
     subject : str, optional
         What errors are about. Errors hold no names and no paths.
     tolerance_mm : float, optional
         How far a corner voxel of the mask may lie from the image's. NIfTI's 32-bit positions need about 1e-4 mm.
+    slices : SlicePositions, optional
+        ``volume.slices`` of an image that was resampled (uneven spacing, tilt). The mask may then lie on the
+        image's new grid, or belong to the source's slices: with as many slices as the series and the first one in
+        place, or by the positions of its frames or contours. It follows the image by nearest neighbour.
 
     Returns
     -------
@@ -46,33 +53,66 @@ def read_mask(path: Path, grid: Grid, *, subject: str = "", tolerance_mm: float 
         No or an unreadable mask, another geometry than the image's (the largest deviation is in the message), or
         label values that are not integers from 0 to 255.
     """
-    modality: str | None
     try:
-        if path.is_dir():
-            file, modality = only_dicom_mask_in(path, subject=subject)
-        elif not path.is_file():
-            raise FemurError("no file or folder where the mask should be", expected="a mask file",
-                             action="correct the mask column of the table, or leave it empty", subject=subject)
-        else:
-            file = path
-            modality = None if image_suffix(path) else _dicom_modality(path)
-        if modality == "RTSTRUCT":
-            return read_rt_structures(file, grid, subject=subject)
-        if modality == "SEG":
-            values, mask_grid = read_dicom_seg(file, subject=subject)
-            return place_on_grid(_label_values(values, subject), mask_grid, grid, subject=subject,
-                                 tolerance_mm=tolerance_mm, may_cover_part=True)
-        if modality is not None or image_suffix(file) is None:
-            raise FemurError(f"a DICOM file of modality {modality} as a mask" if modality else "a mask of an unknown "
-                             "kind", expected=f"one of {', '.join(IMAGE_SUFFIXES)}, DICOM-SEG or RTSTRUCT",
-                             action="export the mask in one of these formats", subject=subject)
-        values, mask_grid, _ = read_raw_image(file, subject=subject)
-        return place_on_grid(_label_values(values, subject), mask_grid, grid, subject=subject,
-                             tolerance_mm=tolerance_mm)
+        with on_disk(path, subject=subject) as source:
+            return _read(source, grid, subject, tolerance_mm, slices)
     except OSError as error:
         # The system's own text would hold the path.
         raise FemurError(f"a mask that the system cannot read (error {error.errno})", expected="readable files",
                          action="check permissions and the disk", subject=subject) from None
+
+
+def _read(path: Path, grid: Grid, subject: str, tolerance_mm: float,
+          slices: SlicePositions | None) -> NDArray[np.uint8]:
+    modality: str | None
+    if path.is_dir():
+        file, modality = only_dicom_mask_in(path, subject=subject)
+    elif not path.is_file():
+        raise FemurError("no file or folder where the mask should be", expected="a mask file",
+                         action="correct the mask column of the table, or leave it empty", subject=subject)
+    else:
+        file = path
+        modality = None if image_suffix(path) else _dicom_modality(path)
+    if modality == "RTSTRUCT":
+        return read_rt_structures(file, grid, subject=subject, slices=slices)
+    if modality == "SEG" and slices is not None:
+        return slices.resample_nearest(_label_values(read_dicom_seg_slices(file, slices, subject=subject), subject))
+    if modality == "SEG":
+        values, mask_grid = read_dicom_seg(file, subject=subject)
+        return place_on_grid(_label_values(values, subject), mask_grid, grid, subject=subject,
+                             tolerance_mm=tolerance_mm, may_cover_part=True)
+    if modality is not None or image_suffix(file) is None:
+        kinds = ", ".join((*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES))
+        raise FemurError(f"a DICOM file of modality {modality} as a mask" if modality else "a mask of an unknown "
+                         "kind", expected=f"one of {kinds}, DICOM-SEG or RTSTRUCT",
+                         action="export the mask in one of these formats", subject=subject)
+    values, mask_grid, _ = read_raw_image(file, subject=subject)
+    labels = _label_values(values, subject)
+    if slices is not None and (stack := _slice_by_slice(labels, mask_grid, slices, tolerance_mm)) is not None:
+        return slices.resample_nearest(stack)
+    return place_on_grid(labels, mask_grid, grid, subject=subject, tolerance_mm=tolerance_mm)
+
+
+def _slice_by_slice(labels: NDArray[np.uint8], mask_grid: Grid, slices: SlicePositions,
+                    tolerance_mm: float) -> NDArray[np.uint8] | None:
+    """Return a mask of as many slices as the source has in the source's order, or None if it is no such mask.
+
+    A regular grid cannot tell uneven positions, so only the first slice's corners are compared.
+    """
+    mapping = best_axis_mapping(slices.grid.direction_matrix.T @ mask_grid.direction_matrix)
+    mapped = mapping.apply_to_grid(mask_grid)
+    n_slices, n_rows, n_columns = slices.stack_shape
+    if mapped.size_ijk != (n_columns, n_rows, n_slices):
+        return None
+    first = Grid((n_columns, n_rows, 1), slices.grid.spacing_mm_ijk,
+                 _three_numbers(slices.plane_origin_mm(0)), slices.grid.direction)
+    of_mask = Grid((n_columns, n_rows, 1), mapped.spacing_mm_ijk, mapped.origin_mm_lps, mapped.direction)
+    deviation_mm = float(np.linalg.norm(of_mask.corners_mm_lps() - first.corners_mm_lps(), axis=1).max())
+    return np.ascontiguousarray(mapping.apply(labels)) if deviation_mm <= tolerance_mm else None
+
+
+def _three_numbers(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
 
 
 def place_on_grid(values: NDArray[np.uint8], mask_grid: Grid, grid: Grid, *, subject: str = "",
@@ -122,7 +162,7 @@ def _part_of(grid: Grid, mapped: Grid) -> tuple[tuple[int, int, int], Grid]:
         return (0, 0, 0), grid
     origin = grid.world_mm_lps((i, j, k))
     return (i, j, k), Grid(mapped.size_ijk, grid.spacing_mm_ijk,
-                           (float(origin[0]), float(origin[1]), float(origin[2])), grid.direction)
+                           _three_numbers(origin), grid.direction)
 
 
 def _differences(mapped: Grid, grid: Grid, mapping: AxisMapping, tolerance_mm: float) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from femur_nnunet.volume_io.slice_positions import SlicePositions
+
 # 4 GiB of int16 voxels: beyond any hip scan; a damaged header must not ask for all memory.
 MAXIMUM_VOXELS = 1 << 31
+# What voxels become that no detector has seen: outside the field of view, outside slid slices.
+AIR_HU = -1024
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class Volume:
         ``dicom``, ``nifti``, ``metaimage`` or ``nrrd``.
     notes : list of str
         What a reader should know: a skipped localiser, padding replaced by air. No names, no paths.
+    slices : SlicePositions, optional
+        Where the source's slices lay, if the voxels were resampled from them; ``None``: the source's own voxels.
     """
 
     array: NDArray[Any]
@@ -97,3 +104,4 @@ class Volume:
     tags: AcquisitionTags = field(default_factory=AcquisitionTags)
     source_format: str = "nifti"
     notes: list[str] = field(default_factory=list)
+    slices: SlicePositions | None = None

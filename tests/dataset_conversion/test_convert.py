@@ -111,7 +111,7 @@ def test_folds_cover_the_labelled_training_cases_and_a_smaller_number_is_said(co
     assert len(splits.folds) == 2
     assert all(set(fold["train"]) | set(fold["val"]) == labelled for fold in splits.folds)
     assert len(splits.test) == 4
-    assert converted.warnings == ["2 folds in place of 5: there are 2 labelled training participants"]
+    assert "2 folds in place of 5: there are 2 labelled training participants" in converted.warnings
 
 
 def test_the_report_has_a_line_for_each_row_and_hip(converted: ConversionSummary) -> None:

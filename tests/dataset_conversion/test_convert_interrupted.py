@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from femur_nnunet.dataset_conversion import case_conversion, convert_command, ra
 from femur_nnunet.dataset_conversion import convert as convert_module
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.convert import convert
+from femur_nnunet.errors import UnwrittenError
 from femur_nnunet.files import hold_folder
 
 MAIN = "import sys; from femur_nnunet.dataset_conversion.convert_command import main; sys.exit(main())"
@@ -128,22 +130,20 @@ def test_rows_that_were_staged_before_the_stop_are_not_converted_again(
     assert len(calls) == 2  # of five scans, three had been staged
 
 
-def test_a_full_disk_fails_one_row_and_the_next_run_mends_it(
+def test_a_full_disk_leaves_the_dataset_as_it_was_and_the_next_run_completes_it(
         sites: Path, undisturbed: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ConversionOptions(tmp_path / "raw", tulane=sites / "tulane", rochester=sites / "rochester",
-                                unlabelled_sites=("rochester",), key_seed=3, jobs=1, quiet=True)
+    options = options_of(sites, "raw")
+    options = replace(options, out=tmp_path / "raw")
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(case_conversion, "write_nifti", failing_at(case_conversion.write_nifti, 2, full))
-    summary = convert(options)
-    assert summary.counts == {"converted": 8, "failed": 2}
-    assert "found a failure of reading or writing (No space left on device)" in summary.errors[0]
+    with pytest.raises(UnwrittenError, match=r"1 row\(s\) that could not be written.*No space left on device"):
+        convert(options)
+    assert not list(options.dataset_folder.rglob("*.nii.gz"))
+    assert not (options.dataset_folder / "splits.json").exists()
     monkeypatch.undo()
     again = convert(options)
-    assert again.counts == {"converted": 2, "unchanged": 8}
-    kept_folds = ("splits.json", "splits_index.json", "splits.sha256")  # drawn for fewer cases first, then anew
-    content = dataset_bytes(again.dataset_folder)
-    assert {name: content[name] for name in content if name not in kept_folds} == {
-        name: undisturbed[name] for name in undisturbed if name not in kept_folds}
+    assert again.counts == {"converted": 10}
+    assert dataset_bytes(again.dataset_folder) == undisturbed
 
 
 def test_a_killed_process_is_taken_up_with_the_same_bytes(sites: Path, undisturbed: dict[str, bytes],

@@ -163,10 +163,10 @@ def test_an_mhd_without_its_data_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "scan.zip").write_bytes(b"PK\x03\x04" + bytes(400))
+    (tmp_path / "scan.rar").write_bytes(b"Rar!" + bytes(400))
 
     with pytest.raises(FemurError, match="a file of an unknown kind"):
-        read_volume(tmp_path / "scan.zip")
+        read_volume(tmp_path / "scan.rar")
 
 
 def test_readers_write_nothing_to_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Looking at every scan before anything is converted: go, look or stop, with reason and mend."""

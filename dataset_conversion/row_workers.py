@@ -1,0 +1,227 @@
+"""Worker processes that may die: one row is lost with them, never the run.
+
+A damaged stream can crash a compiled decoder, and with it the process, or keep it busy for ever. Each worker here is a
+process of its own behind two pipes. One that dies is reported for the row it held and replaced; one that takes too
+long is ended and reported likewise. Workers end at once when their parent does, so that nobody writes any more when
+the same command runs again; until then they hold the parent's lock (``held``).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any, Generic, TypeVar
+
+from femur_nnunet.errors import FemurError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+START_LIMIT_S = 300.0
+_MAIN = "import sys; sys.path[:] = {path!r}; from femur_nnunet.dataset_conversion.row_workers import serve; serve()"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+                     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+
+
+@dataclass(frozen=True)
+class WorkerLoss:
+    """What became of a task whose worker was lost: it ``died`` by a signal or exit, or ran into the ``time limit``."""
+
+    reason: str
+    timed_out: bool = False
+    out_of_memory: bool = False
+
+
+def run_in_workers(function: Callable[[Task], Result], tasks: Sequence[Task], n_workers: int, *,
+                   time_limit_s: float, held: Sequence[int] = ()) -> Iterator[Result | WorkerLoss]:
+    """Yield the results of ``function`` in the order of the tasks, a :class:`WorkerLoss` where a worker was lost.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by name; tasks and results must pickle.
+    tasks : sequence
+        One argument each.
+    n_workers : int
+        Processes at a time, each with one task.
+    time_limit_s : float
+        After which a task is given up.
+    held : sequence of int
+        File descriptors that the workers hold as well, such as that of a lock.
+
+    Raises
+    ------
+    FemurError
+        A worker cannot be started at all.
+    """
+    pool = _Pool(function, time_limit_s, tuple(held), n_workers)
+    for numbered in enumerate(tasks):
+        pool.waiting.put(numbered)
+    threads = [threading.Thread(target=pool.drive, daemon=True) for _ in range(n_workers)]
+    for thread in threads:
+        thread.start()
+    done: dict[int, Any] = {}
+    try:
+        for number in range(len(tasks)):
+            while number not in done:
+                index, result = pool.finished.get()
+                if isinstance(result, FemurError):
+                    raise result
+                done[index] = result
+            yield done.pop(number)
+    finally:
+        pool.stop()
+        for thread in threads:
+            thread.join()
+
+
+@dataclass
+class _Pool(Generic[Task, Result]):
+    function: Callable[[Task], Result]
+    time_limit_s: float
+    held: tuple[int, ...]
+    n_workers: int
+    waiting: queue.SimpleQueue[tuple[int, Task]] = field(default_factory=queue.SimpleQueue)
+    finished: queue.SimpleQueue[tuple[int, Result | WorkerLoss | FemurError]] = field(
+        default_factory=queue.SimpleQueue)
+    _living: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    _stopped: bool = False
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def drive(self) -> None:
+        """Feed one worker after another until no task is left; runs in a thread of the parent."""
+        worker: subprocess.Popen[bytes] | None = None
+        try:
+            while True:
+                try:
+                    index, task = self.waiting.get_nowait()
+                except queue.Empty:
+                    return
+                worker = self._start() if worker is None else worker
+                if worker is None:
+                    return
+                result = _ask(worker, task, self.time_limit_s)
+                if isinstance(result, WorkerLoss):
+                    self._end(worker)
+                    worker = None
+                self.finished.put((index, result))
+        except FemurError as error:
+            self.finished.put((-1, error))
+        finally:
+            if worker is not None:
+                self._end(worker)
+
+    def stop(self) -> None:
+        """End all workers; no further one starts."""
+        with self._guard:
+            self._stopped = True
+            for worker in self._living:
+                worker.kill()
+        while not self.waiting.empty():
+            try:
+                self.waiting.get_nowait()
+            except queue.Empty:
+                break
+
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        threads = str(max(1, (os.cpu_count() or 1) // self.n_workers))
+        with self._guard:
+            if self._stopped:
+                return None
+            worker = subprocess.Popen(
+                [sys.executable, "-c", _MAIN.format(path=sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                # What compiled code prints may hold names of files.
+                stderr=subprocess.DEVNULL, pass_fds=self.held,
+                # An interrupt from the keyboard is for the parent to handle.
+                start_new_session=True,
+                env={**{name: threads for name in _THREAD_VARIABLES}, **os.environ})
+            self._living.add(worker)
+        ready = _ask(worker, self.function, START_LIMIT_S)
+        if isinstance(ready, WorkerLoss) and not self._stopped:
+            self._end(worker)
+            raise FemurError(f"a worker process that did not start ({ready.reason})",
+                             expected="room and permission for worker processes",
+                             action="run femur_doctor, or the same command with fewer --jobs")
+        return worker
+
+    def _end(self, worker: subprocess.Popen[bytes]) -> None:
+        with self._guard:
+            self._living.discard(worker)
+        worker.kill()
+        worker.wait()
+        for pipe in (worker.stdin, worker.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:  # what was still to be sent to a dead worker
+                    continue
+
+
+def _ask(worker: subprocess.Popen[bytes], message: Any, limit_s: float) -> Any:
+    """Send a message and return the answer, or how the worker was lost."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    try:
+        _send(worker.stdin, message)
+        ready, _, _ = select.select([worker.stdout], [], [], limit_s)
+        if ready:
+            return pickle.load(worker.stdout)
+    except (EOFError, OSError, pickle.UnpicklingError):
+        worker.kill() if worker.poll() is None and not _ends_soon(worker) else None
+        return _loss(worker.wait())
+    return WorkerLoss(f"no end after {limit_s:g} s", timed_out=True)
+
+
+def _ends_soon(worker: subprocess.Popen[bytes]) -> bool:
+    """Wait a moment for the exit status of a process whose pipe has closed."""
+    try:
+        worker.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _loss(code: int) -> WorkerLoss:
+    if code >= 0:
+        return WorkerLoss(f"ended with exit status {code}")
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return WorkerLoss(f"died by {name}", out_of_memory=name == "SIGKILL")
+
+
+def _send(pipe: IO[bytes], message: Any) -> None:
+    pickle.dump(message, pipe, protocol=pickle.HIGHEST_PROTOCOL)
+    pipe.flush()
+
+
+def serve() -> None:
+    """Be a worker: take a function from standard input, then a task at a time, and answer on standard output."""
+    inbox, outbox = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    # Whatever else writes to standard output must not come between the answers.
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    function = pickle.load(inbox)
+    _send(outbox, None)
+    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(inbox, tasks), daemon=True).start()
+    while True:
+        _send(outbox, function(tasks.get()))
+
+
+def _listen(inbox: IO[bytes], tasks: queue.SimpleQueue[Any]) -> None:
+    """Pass tasks on; when the parent is gone, end the process whatever it does."""
+    try:
+        while True:
+            tasks.put(pickle.load(inbox))
+    except (EOFError, OSError):
+        os._exit(1)

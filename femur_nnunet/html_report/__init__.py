@@ -1,0 +1,1 @@
+"""HTML pages: one file each, without scripts and without anything from a network."""

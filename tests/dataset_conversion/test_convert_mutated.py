@@ -1,0 +1,94 @@
+"""Damaged files in worker processes: each row is converted or refused with a reason, and the run comes to its end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import resource
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mutated_scans import SYNTHETIC, Builder, real_stack, write_mutated_rows
+from real_data import real_data
+from tiny_cohort import assert_only_complete_cases, tiny_options
+
+from femur_nnunet.dataset_conversion import row_workers
+from femur_nnunet.dataset_conversion.convert import convert
+
+MEMORY_LIMIT_MIB = 1500
+ROW_LIMIT_S = 60.0
+
+
+def convert_mutated(folder: Path, builders: dict[str, Builder], n_rows: int, seed: int) -> dict[str, object]:
+    """Convert mutated rows and check that each is listed; return what became of them."""
+    table = write_mutated_rows(folder / "site", builders, n_rows, seed)
+    before = {path: path.read_bytes() for path in (folder / "site").rglob("*") if path.is_file()}
+    options = replace(tiny_options(table, folder / "raw"), jobs=2, isolated=True, row_limit_s=ROW_LIMIT_S)
+    started = time.monotonic()
+
+    summary = convert(options)
+
+    seconds = time.monotonic() - started
+    with (options.dataset_folder / "conversion_report.csv").open(encoding="utf-8", newline="") as handle:
+        report = list(csv.DictReader(handle))
+    status = {int(line["manifest_row"]): line["status"] for line in report}
+    assert set(status) == set(range(2, n_rows + 2))
+    assert set(status.values()) <= {"converted", "failed"}
+    assert all(line["reason"].startswith("found ") for line in report if line["status"] == "failed")
+    assert not [line for line in report if str(folder) in line["reason"]]
+    assert_only_complete_cases(options.dataset_folder)
+    assert {path: path.read_bytes() for path in (folder / "site").rglob("*") if path.is_file()} == before
+    lost = [line["reason"].split(";")[0] for line in report
+            if "worker process" in line["reason"] or "no end" in line["reason"]]
+    defects = sorted({line["reason"].split(";")[0] for line in report if "defect of this program" in line["reason"]})
+    assert not defects
+    peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform == "linux" else 1 << 20)
+    return {"rows": n_rows, "status": dict(Counter(status.values())), "lost workers": dict(Counter(lost)),
+            "seconds": round(seconds), "peak MiB of a worker": round(peak_mib), "exit": int(summary.exit_code)}
+
+
+def test_two_hundred_mutated_files_are_each_listed(tmp_path: Path) -> None:
+    told = convert_mutated(tmp_path, SYNTHETIC, 200, seed=100)
+
+    status = told["status"]
+    assert isinstance(status, dict)
+    assert min(status["converted"], status["failed"]) > 20
+    assert told["peak MiB of a worker"] < MEMORY_LIMIT_MIB  # type: ignore[operator]
+
+
+@pytest.mark.long
+def test_two_thousand_mutated_headers_and_pixels_neither_hang_nor_crash_the_run(tmp_path: Path) -> None:
+    folder = real_data("dicom", "one_slice_many_transfer_syntaxes")
+    real = {path.name: real_stack(path) for path in sorted(folder.iterdir())}
+    told = [convert_mutated(tmp_path / "synthetic", SYNTHETIC, 1600, seed=101),
+            convert_mutated(tmp_path / "real", real, 400, seed=102)]
+
+    print(json.dumps(told))
+    for part in told:
+        assert part["peak MiB of a worker"] < MEMORY_LIMIT_MIB  # type: ignore[operator]
+
+
+def test_a_row_that_crashes_or_hangs_its_worker_is_told_and_the_others_are_converted(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiny_cohort import write_tiny_site
+    table = write_tiny_site(tmp_path / "site")
+    options = replace(tiny_options(table, tmp_path / "raw"), jobs=2, isolated=True, row_limit_s=8.0)
+    # The workers find this module under the name of the package's own one.
+    main = row_workers._MAIN.replace("from femur_nnunet.dataset_conversion.row_workers", "import crashing_rows; from "
+                                     "femur_nnunet.dataset_conversion.row_workers")
+    monkeypatch.setattr(row_workers, "_MAIN", main)
+
+    summary = convert(options)
+
+    assert summary.exit_code == 1
+    told = {line.manifest_row: (line.status, line.reason) for line in summary.lines}
+    assert told["2"][1].startswith("found a worker process that died by SIGSEGV on this row")
+    assert told["3"][1].startswith("found a row that came to no end (no end after 8 s)")
+    assert told["4"][0] == told["5"][0] == "converted"
+    assert [error.split(" (")[0] for error in summary.errors] == ["manifest row 2", "manifest row 3"]
+    monkeypatch.undo()
+    assert convert(options).exit_code == 0
