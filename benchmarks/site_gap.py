@@ -21,6 +21,7 @@ from bench_support import RESULTS, provenance
 from site_gap_runs import ARMS, MASKS, TIERS, Run, Size, case_rows, make_cohort, predict_and_measure, train
 
 from femur_nnunet.command_line import format_table
+from femur_nnunet.phantom.cohort_plan import KIT_VERSION
 from femur_nnunet.phantom.tiers import tier_hash
 
 CASE_COLUMNS = ("case_id", "participant_id", "site", "sex", "status", "dice", "sensitivity", "precision", "hd95_mm",
@@ -45,7 +46,7 @@ def mean_rows(run: Run, cases: list[dict[str, str]], minutes: float) -> list[dic
                          "epochs": run.size.epochs, "labelled_patches": run.size.labelled_patches,
                          "train_tulane": run.size.train_tulane, "train_rochester": run.size.train_rochester,
                          "anatomy": "label_maps" if run.label_maps else "analytic", "preset": run.size.preset,
-                         "minutes": round(minutes, 1), "tiers_sha256": tier_hash()[:12]})
+                         "minutes": round(minutes, 1), "kit_version": KIT_VERSION, "tiers_sha256": tier_hash()[:12]})
     return rows
 
 
@@ -60,13 +61,15 @@ def add_rows(path: Path, rows: list[dict[str, object]] | list[dict[str, str]]) -
 
 
 def is_done(path: Path, run: Run) -> bool:
-    """Say whether a run's rows stand in the CSV, made with the same tiers."""
+    """Say whether a run's rows stand in the CSV, made with the same tiers and the same kit."""
     if not path.exists():
         return False
     anatomy = "label_maps" if run.label_maps else "analytic"
     with path.open(newline="", encoding="utf-8") as handle:
-        return any((row["arm"], row["tier"], row["seed"], row["anatomy"], row["preset"], row["tiers_sha256"])
-                   == (run.arm, run.tier, str(run.seed), anatomy, run.size.preset, tier_hash()[:12])
+        return any((row["arm"], row["tier"], row["seed"], row["anatomy"], row["preset"], row["kit_version"],
+                    row["tiers_sha256"])
+                   == (run.arm, run.tier, str(run.seed), anatomy, run.size.preset, str(KIT_VERSION),
+                       tier_hash()[:12])
                    for row in csv.DictReader(handle))
 
 
