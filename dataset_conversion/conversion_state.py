@@ -109,13 +109,15 @@ def state_path(dataset: Path, key: str) -> Path:
 
 
 def read_states(dataset: Path, listed: Iterable[ScanRecord]) -> dict[str, RowState]:
-    """Return the states of all rows that were published, by key.
+    """Return the states of all rows whose files all lie in the dataset, by key.
 
+    A row whose files are not whole, as after a stop between two renames, has no state: its cases are not
+    listed until it has been converted again.
     A case in ``listed`` (the dataset's scans.tsv) without a state, as after copying a dataset without
     its hidden folders, gets one of its own, so that its files are not taken for leftovers.
     """
     states = {state.key: state for path in sorted((dataset / STATE_FOLDER_NAME).glob("*_v*.json"))
-              if (state := read_state(path)) is not None}
+              if (state := read_state(path)) is not None and state.is_complete_in(dataset)}
     known = {record.case_id for state in states.values() for record in state.records}
     for record in listed:
         if record.case_id not in known:

@@ -39,8 +39,8 @@ def read_given_ids(path: Path) -> GivenIds:
     Raises
     ------
     UsageError
-        An unreadable table, a cell of another form, a participant with two ids, two participants of one site with
-        one id. The message names the row, never the cell.
+        An unreadable table, a cell of another form, a participant with two ids, two participants with one id,
+        of whatever sites. The message names the row, never the cell.
     """
     action = "correct the table behind --own-ids"
     expected = f"CSV or TSV in UTF-8 with the columns {', '.join(ID_TABLE_COLUMNS)}"
@@ -55,7 +55,8 @@ def read_given_ids(path: Path) -> GivenIds:
     if not set(ID_TABLE_COLUMNS) <= set(reader.fieldnames):
         raise UsageError("a table of ids without these columns", expected=expected, action=action)
     ids: dict[tuple[str, str], str] = {}
-    owner: dict[tuple[str, str], tuple[str, str]] = {}
+    # Over all sites: the participant's id in tables and splits is made of these digits alone.
+    owner: dict[str, tuple[str, str]] = {}
     for number, row in enumerate(reader, start=2):
         site, participant, text = ((row[name] or "").strip() for name in ID_TABLE_COLUMNS)
         match = _ID.fullmatch(text.lower())
@@ -63,7 +64,7 @@ def read_given_ids(path: Path) -> GivenIds:
             raise UsageError(f"row {number} of the table of ids with an empty cell or an id of another form",
                              expected="1 to 8 of the digits 0-9 and a-f as id", action=action)
         person, digits = (site, participant), match[1].zfill(8)
-        if ids.setdefault(person, digits) != digits or owner.setdefault((site, digits), person) != person:
+        if ids.setdefault(person, digits) != digits or owner.setdefault(digits, person) != person:
             raise UsageError(f"row {number} of the table of ids, whose participant or id stands in an earlier row",
-                             expected="one id a participant, one participant an id within a site", action=action)
+                             expected="one id a participant, one participant an id over all sites", action=action)
     return ids

@@ -98,14 +98,20 @@ class _Pool(Generic[Task, Result]):
     def drive(self) -> None:
         """Feed one worker after another until no task is left; runs in a thread of the parent."""
         worker: subprocess.Popen[bytes] | None = None
+        # Whatever ends this thread is told to the one that waits for results: it would wait for ever.
+        failure: FemurError | None = FemurError(
+            "a worker process that could not be started or fed", expected="memory and process handles for the workers",
+            action="run the same command again with fewer --jobs")
         try:
             while True:
                 try:
                     index, task = self.waiting.get_nowait()
                 except queue.Empty:
+                    failure = None
                     return
                 worker = self._start() if worker is None else worker
                 if worker is None:
+                    failure = None
                     return
                 result = _ask(worker, task, self.time_limit_s)
                 if isinstance(result, WorkerLoss):
@@ -113,8 +119,10 @@ class _Pool(Generic[Task, Result]):
                     worker = None
                 self.finished.put((index, result))
         except FemurError as error:
-            self.finished.put((-1, error))
+            failure = error
         finally:
+            if failure is not None:
+                self.finished.put((-1, failure))
             if worker is not None:
                 self._end(worker)
 

@@ -10,7 +10,9 @@ so no run ever removes the folder of another one.
 from __future__ import annotations
 
 import fcntl
+import lzma
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -34,7 +36,11 @@ YOUNGEST_LEFTOVER_S = 60.0
 _PIECE_BYTES = 1 << 20
 _GIB = 1 << 30
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, EOFError, ValueError,
-                   NotImplementedError, RuntimeError, UnicodeError, IndexError, KeyError, OverflowError)
+                   NotImplementedError, RuntimeError, UnicodeError, IndexError, KeyError, OverflowError, lzma.LZMAError,
+                   FileExistsError)
+# Where the header of a MetaImage or NRRD file says that its voxels lie elsewhere.
+_DATA_FILE = re.compile(rb"^(?:ElementDataFile[ \t]*=|data[ ]?file:)[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_HEADER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,8 @@ def _target(folder: Path, name: str, subject: str) -> Path | None:
 
 def _write(content: IO[bytes], target: Path, allowance: _Allowance) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as file:
+    # Two members that become one file would lose the first without a word.
+    with target.open("xb") as file:
         while piece := content.read(_PIECE_BYTES):
             allowance.take(len(piece))
             file.write(piece)
@@ -226,9 +233,26 @@ def _content(folder: Path, subject: str) -> Path:
     images = [file for file in files if image_suffix(file) is not None]
     n_dicom = sum(looks_like_dicom(file) for file in files if image_suffix(file) is None)
     if len(images) == 1 and not n_dicom:
+        _refuse_data_outside(images[0], folder, subject)
         return images[0]
     if not images:
         return folder
     raise FemurError(f"an archive of {len(images)} image file(s) and {n_dicom} DICOM file(s)",
                      expected=f"one image ({', '.join(IMAGE_SUFFIXES)}) or one DICOM series in it",
                      action="pack the scan alone, or unpack it and name the file", subject=subject)
+
+
+def _refuse_data_outside(image: Path, folder: Path, subject: str) -> None:
+    """Refuse an image header that takes its voxels from a file that was not in the archive."""
+    if image_suffix(image) not in (".mha", ".mhd", ".nrrd"):
+        return
+    with image.open("rb") as file:
+        # An NRRD header ends with an empty line, a MetaImage one with this entry: what follows are voxels.
+        header = file.read(_HEADER_BYTES).partition(b"\n\n")[0]
+    entry = _DATA_FILE.search(header)
+    name = entry[1].decode("utf-8", errors="replace").strip() if entry else "LOCAL"
+    if name.upper() == "LOCAL":
+        return
+    if not (image.parent / name).resolve().is_relative_to(folder.resolve()) or name.upper().startswith("LIST"):
+        raise FemurError("an image header that names voxels outside of its archive", expected="all its files inside",
+                         action="pack header and voxels together, or give the unpacked files", subject=subject)

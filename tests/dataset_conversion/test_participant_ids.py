@@ -17,10 +17,10 @@ def write_ids(path: Path, *rows: str, header: str = "site,participant_id,id") ->
 
 
 def test_short_ids_are_filled_up_and_letters_are_made_small(tmp_path: Path) -> None:
-    path = write_ids(tmp_path / "ids.csv", "oslo,P0,1042", "oslo,P1,sub-00AB12cd", "bergen,P0,1042")
+    path = write_ids(tmp_path / "ids.csv", "oslo,P0,1042", "oslo,P1,sub-00AB12cd", "bergen,P0,1043")
 
     assert read_given_ids(path) == {("oslo", "P0"): "00001042", ("oslo", "P1"): "00ab12cd",
-                                    ("bergen", "P0"): "00001042"}
+                                    ("bergen", "P0"): "00001043"}
 
 
 @pytest.mark.parametrize(("rows", "told"), [
@@ -66,3 +66,10 @@ def test_own_ids_and_keyed_hashes_do_not_mix_in_one_dataset(tmp_path: Path) -> N
 def test_without_a_table_the_digits_are_the_keyed_hash() -> None:
     assert participant_digits(b"k" * 32, None, "oslo", "P0") != participant_digits(b"k" * 32, None, "oslo", "P1")
     assert participant_digits(b"k" * 32, {}, "oslo", "P0") is None
+
+
+def test_one_id_for_people_of_two_sites_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "ids.csv"
+    table.write_text("site,participant_id,id\ntulane,Ann,1\nrochester,Bob,1\n")
+    with pytest.raises(UsageError, match="row 3"):
+        read_given_ids(table)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from worker_tasks import act
 
 from femur_nnunet.dataset_conversion.row_workers import WorkerLoss, run_in_workers
-from femur_nnunet.errors import TargetBusyError
+from femur_nnunet.errors import FemurError, TargetBusyError
 from femur_nnunet.files import hold_folder
 
 
@@ -75,3 +76,13 @@ def test_workers_of_a_killed_parent_hold_its_lock_until_they_end_which_is_soon(t
         except TargetBusyError:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_workers_that_cannot_be_started_are_told_and_nothing_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", no_memory)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    with pytest.raises(FemurError, match="could not be started"):
+        list(run_in_workers(act, ["ok a"], 1, time_limit_s=5))

@@ -214,3 +214,28 @@ def test_other_paths_pass_through(tmp_path: Path) -> None:
         with on_disk(path) as source:
             assert source == path
     assert [is_archive(Path(name)) for name in ("a.ZIP", "b.tar.gz", "c.nii.gz", "d.gz")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("header", [
+    b"ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_SHORT\nElementDataFile = %s\n",
+    b"NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: %s\n\n"])
+@pytest.mark.parametrize("where", ["absolute", "above"])
+def test_a_header_in_an_archive_cannot_name_voxels_outside_of_it(tmp_path: Path, header: bytes, where: str) -> None:
+    secret = tmp_path / "secret.raw"
+    secret.write_bytes(bytes(16))
+    name = str(secret) if where == "absolute" else "../../../../secret.raw"
+    suffix = ".nrrd" if header.startswith(b"NRRD") else ".mhd"
+    path = pack(tmp_path / "a.zip", {f"scan{suffix}": header % name.encode()})
+    with pytest.raises(FemurError, match="outside of its archive"), on_disk(path):
+        pass
+
+
+def test_two_members_that_become_one_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for content in (b"first", b"second"):
+            member = tarfile.TarInfo("series/1.dcm")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(FemurError, match="cannot be unpacked"), on_disk(path):
+        pass
