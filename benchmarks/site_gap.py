@@ -16,9 +16,19 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
 from bench_support import RESULTS, provenance
-from site_gap_runs import ARMS, MASKS, TIERS, Run, Size, case_rows, make_cohort, predict_and_measure, train
+from site_gap_runs import (
+    ARMS,
+    MASKS,
+    TIERS,
+    Run,
+    Size,
+    case_rows,
+    make_cohort,
+    predict_and_measure,
+    site_means,
+    train,
+)
 
 from femur_nnunet.command_line import format_table
 from femur_nnunet.phantom.cohort_plan import KIT_VERSION
@@ -35,14 +45,11 @@ def mean_rows(run: Run, cases: list[dict[str, str]], minutes: float) -> list[dic
     for masks in MASKS:
         for site in ("tulane", "rochester"):
             own = [case for case in cases if case["masks"] == masks and case["site"] == site]
-            people = sorted({case["participant_id"] for case in own})
-            means = {metric: np.nanmean([np.nanmean([float(case[metric]) for case in own
-                                                     if case["participant_id"] == person]) for person in people])
-                     for metric in MEANS}
+            means = site_means(run, masks, site)
             rows.append({"arm": run.arm, "tier": run.tier, "seed": run.seed, "masks": masks, "site": site,
-                         "n_participants": len(people), "n_hips": len(own),
+                         "n_participants": len({case["participant_id"] for case in own}), "n_hips": len(own),
                          "n_missed": sum(case["status"] == "missed" for case in own),
-                         **{metric: round(float(value), 4) for metric, value in means.items()},
+                         **{metric: round(means[metric], 4) for metric in MEANS},
                          "epochs": run.size.epochs, "labelled_patches": run.size.labelled_patches,
                          "train_tulane": run.size.train_tulane, "train_rochester": run.size.train_rochester,
                          "anatomy": "label_maps" if run.label_maps else "analytic", "preset": run.size.preset,

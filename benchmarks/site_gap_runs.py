@@ -172,6 +172,13 @@ def case_rows(run: Run, columns: tuple[str, ...]) -> list[dict[str, str]]:
     return rows
 
 
+def site_means(run: Run, masks: str, site: str) -> dict[str, float]:
+    """Return femur_eval's means over the participants of a site, by metric."""
+    with (run.results_folder / f"evaluation_{masks}" / "sites.csv").open(newline="", encoding="utf-8") as handle:
+        return {row["metric"]: float(row["mean"]) for row in csv.DictReader(handle)
+                if row["site"] == site and row["sex"] == "all"}
+
+
 def keep_largest_components(source: Path, target: Path) -> None:
     """Write every mask of a folder with its largest component alone: nnU-Net's usual postprocessing."""
     target.mkdir(parents=True, exist_ok=True)

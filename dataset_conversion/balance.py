@@ -16,6 +16,7 @@ from femur_nnunet.case_ids import parse_case_id
 from femur_nnunet.cohort import MISSING, ScanRecord
 from femur_nnunet.dataset_conversion.folds import cohort_members
 from femur_nnunet.files import write_text
+from femur_nnunet.finite_values import mean_of, sd_of
 from femur_nnunet.splits import COHORT_SEX, SplitSet
 
 BALANCE_CSV_NAME = "balance.csv"
@@ -155,24 +156,14 @@ def _row(fold: str, entry: Mapping[str, Any], cases: Sequence[str], rest_cases: 
     return {
         "fold": fold, "cohort": entry["cohort"], "k": entry["k"], "participants": len(group), "cases": len(cases),
         "women": sum(person.sex == "F" for person in group), "men": sum(person.sex == "M" for person in group),
-        "age_mean_years": _mean(ages), "age_sd_years": _sd(ages),
+        "age_mean_years": mean_of(ages), "age_sd_years": sd_of(ages),
         **{f"n_{site}": sum(person.site == site for person in group) for site in sites},
-        "volume_mean_ml": _mean(volumes), "volume_sd_ml": _sd(volumes),
+        "volume_mean_ml": mean_of(volumes), "volume_sd_ml": sd_of(volumes),
         "smd_women": share(lambda person: person.sex == "F"),
         "smd_age": standardised_difference(ages, [person.age_years for person in rest]),
         "smd_site": max(site_differences, key=lambda value: -1.0 if math.isnan(value) else abs(value)),
         "smd_volume": standardised_difference(volumes, [person.volume_ml for person in rest]),
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
-
-
-def _sd(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
 
 
 def _spread(row: Mapping[str, Any], name: str, unit: str) -> str:

@@ -12,6 +12,7 @@ from femur_nnunet.case_ids import CaseId, keyed_hash, parse_case_id
 from femur_nnunet.cohort import ScanRecord, Side
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import canonical_json, sha256_of_file, write_json
+from femur_nnunet.volume_io.image_files import data_file_entries
 
 STATE_FOLDER_NAME = ".conversion"
 STAGED_STATE_NAME = "row.json"
@@ -159,11 +160,7 @@ def row_fingerprint(key: bytes, facts: dict[str, Any], sources: Sequence[Path]) 
 def _files_of(source: Path) -> list[Path]:
     if source.is_dir():
         return sorted(path for path in source.rglob("*") if path.is_file())
-    if source.suffix.lower() != ".mhd":
-        return [source]
-    # A MetaImage header names its data file, or several, on the lines from ElementDataFile on.
-    _, _, names = source.read_text(encoding="utf-8", errors="replace").partition("ElementDataFile")
-    candidates = [source.parent / line.strip(" =\t") for line in names.splitlines() if line.strip(" =\t")]
+    candidates = [source.parent / name for name in data_file_entries(source)]
     return [source, *(path for path in candidates if path.is_file())]
 
 

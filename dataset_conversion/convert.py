@@ -17,7 +17,7 @@ from typing import Any
 
 from femur_nnunet.case_ids import keyed_hash
 from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord, read_scans_table
-from femur_nnunet.command_line import ExitCode, get_logger, progress, worker_count
+from femur_nnunet.command_line import ExitCode, get_logger, progress
 from femur_nnunet.dataset_conversion.case_conversion import CALIBRATION_NOTE, RowOutcome, RowTask, convert_row
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.conversion_plan import (
@@ -50,7 +50,7 @@ from femur_nnunet.dataset_conversion.report import (
     lines_of_outcome,
     write_report,
 )
-from femur_nnunet.dataset_conversion.row_workers import WorkerLoss, run_in_workers
+from femur_nnunet.dataset_conversion.row_workers import WorkerLoss, run_rows
 from femur_nnunet.errors import FemurError, UnwrittenError, UsageError
 from femur_nnunet.files import hold_folder, read_json, sha256_of_file, write_json
 from femur_nnunet.provenance import RunRecord
@@ -201,12 +201,7 @@ def _run_tasks(tasks: Sequence[RowTask], options: ConversionOptions, summary: Co
 
 def _outcomes(tasks: Sequence[RowTask], options: ConversionOptions, lock: int) -> Iterator[RowOutcome]:
     """Yield the outcomes in the order of the tasks; one scan a worker at a time."""
-    jobs = max(1, min(worker_count(options.jobs), len(tasks)))
-    if jobs == 1 and not options.isolated:
-        yield from map(convert_row, tasks)
-        return
-    results = run_in_workers(convert_row, tasks, jobs, time_limit_s=options.row_limit_s, held=(lock,))
-    for task, result in zip(tasks, results, strict=True):
+    for task, result in zip(tasks, run_rows(convert_row, tasks, options, lock), strict=True):
         yield RowOutcome(task, error=_loss_error(result, task)) if isinstance(result, WorkerLoss) else result
 
 

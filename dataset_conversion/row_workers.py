@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Generic, TypeVar
 
+from femur_nnunet.command_line import worker_count
+from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.errors import FemurError
 
 Task = TypeVar("Task")
@@ -37,6 +39,25 @@ class WorkerLoss:
     reason: str
     timed_out: bool = False
     out_of_memory: bool = False
+
+
+def run_rows(function: Callable[[Task], Result], tasks: Sequence[Task], options: ConversionOptions,
+             lock: int) -> Iterator[Result | WorkerLoss]:
+    """Yield the results in the order of the tasks, one scan a worker at a time, as the command's options say.
+
+    Parameters
+    ----------
+    function, tasks
+        See :func:`run_in_workers`.
+    options : ConversionOptions
+        Number of workers, the time limit of a row, and whether one worker alone is a process of its own.
+    lock : int
+        File descriptor of the target's lock, which the workers hold as well.
+    """
+    jobs = max(1, min(worker_count(options.jobs), len(tasks)))
+    if jobs == 1 and not options.isolated:
+        return map(function, tasks)
+    return run_in_workers(function, tasks, jobs, time_limit_s=options.row_limit_s, held=(lock,))
 
 
 def run_in_workers(function: Callable[[Task], Result], tasks: Sequence[Task], n_workers: int, *,

@@ -85,8 +85,8 @@ class AdaptingTrainer(AdaptationPartsTrainer):
 
     def _sample_seed(self) -> int:
         """Return the seed of this step's token sample: the same on every rank, and after a resume."""
-        step = self.current_epoch * self.num_iterations_per_epoch + self.steps_done
-        return int(np.random.SeedSequence([self.settings.schedule.seed, step]).generate_state(1)[0])
+        seeds = [self.settings.schedule.seed, self.steps_of_training]
+        return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """Log the adaptation terms beside nnU-Net's curves."""

@@ -44,10 +44,14 @@ class PlannedTrainer(nnUNetTrainer):
         self.steps_done = 0
 
     @property
+    def steps_of_training(self) -> int:
+        """Steps since the start of training, those before a resume included."""
+        return int(self.current_epoch * self.num_iterations_per_epoch + self.steps_done)
+
+    @property
     def progress(self) -> float:
         """Share of training that is done, from 0 to 1."""
-        steps = self.current_epoch * self.num_iterations_per_epoch + self.steps_done
-        return steps / (self.num_epochs * self.num_iterations_per_epoch)
+        return self.steps_of_training / (self.num_epochs * self.num_iterations_per_epoch)
 
     def initialize(self) -> None:
         """Seed, then build network, optimiser and loss."""

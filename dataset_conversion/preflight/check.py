@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from femur_nnunet.cohort import MISSING
-from femur_nnunet.command_line import ExitCode, progress, worker_count
+from femur_nnunet.command_line import ExitCode, progress
 from femur_nnunet.dataset_conversion.case_conversion import RowTask
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.conversion_plan import (
@@ -25,7 +25,7 @@ from femur_nnunet.dataset_conversion.preflight.findings import CHECKS, Finding, 
 from femur_nnunet.dataset_conversion.preflight.page import write_page
 from femur_nnunet.dataset_conversion.preflight.scan_check import ScanReport, check_row
 from femur_nnunet.dataset_conversion.private_files import secret_key
-from femur_nnunet.dataset_conversion.row_workers import WorkerLoss, run_in_workers
+from femur_nnunet.dataset_conversion.row_workers import WorkerLoss, run_rows
 from femur_nnunet.files import hold_folder, sha256_of_file, write_text
 from femur_nnunet.provenance import RunRecord
 
@@ -116,12 +116,7 @@ def check_sites(options: ConversionOptions) -> PreflightSummary:
 
 def _reports(tasks: Sequence[RowTask], options: ConversionOptions, lock: int) -> Iterator[ScanReport]:
     """Yield reports in the order of the tasks; one scan a worker at a time."""
-    jobs = max(1, min(worker_count(options.jobs), len(tasks)))
-    if jobs == 1 and not options.isolated:
-        yield from map(check_row, tasks)
-        return
-    results = run_in_workers(check_row, tasks, jobs, time_limit_s=options.row_limit_s, held=(lock,))
-    for task, result in zip(tasks, results, strict=True):
+    for task, result in zip(tasks, run_rows(check_row, tasks, options, lock), strict=True):
         if isinstance(result, WorkerLoss):
             yield ScanReport(task.row.source, task.row.number, task.row.site, task.case_ids, task.key.visit_key,
                              findings=[stop("reading", f"a worker process that {result.reason} on this row",

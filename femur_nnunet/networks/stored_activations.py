@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from femur_nnunet.networks.memory_measurement import stored_bytes
+
 
 @dataclass(frozen=True)
 class StoredActivations:
@@ -32,16 +34,7 @@ def stored_activations(network: nn.Module, input_shape: Sequence[int], *, half: 
     precision = torch.float16 if half else torch.float32
     network.to(precision)
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
-    # The tensors stay referenced, so that no address is used twice.
-    kept: dict[int, torch.Tensor] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()._cdata
-        if storage not in own:
-            kept.setdefault(storage, tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with stored_bytes(lambda tensor: tensor.untyped_storage()._cdata in own) as kept:
         output = network(torch.empty(tuple(input_shape), device="meta", dtype=precision))
-    sizes = [tensor.untyped_storage().nbytes() for tensor in (*kept.values(), output)]
+    sizes = [*kept.values(), output.untyped_storage().nbytes()]
     return StoredActivations(sum(sizes), max(sizes))

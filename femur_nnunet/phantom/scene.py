@@ -174,7 +174,7 @@ class Scene:
             return
         femur = self.bones.femur(side)
         head = self.pose.head_centre_mm(side, self.participant.head_distance_mm)
-        rotation = self.bones.leg_turn(side, self.pose).rotation
+        rotation = self.turns[side].rotation
         corners = self.bones.femur_box_mm(side) + np.array([[-8.0, -8.0, 0.0], [8.0, 8.0, 10.0]])
         box = self.fine.box_around(corners, rotation, head)
         at = self.fine.coordinates(box).moved(rotation, head)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import lzma
 import os
-import re
 import shutil
 import tarfile
 import tempfile
@@ -27,7 +26,7 @@ from typing import IO
 
 from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io.dicom_headers import looks_like_dicom
-from femur_nnunet.volume_io.image_files import IMAGE_SUFFIXES, image_suffix
+from femur_nnunet.volume_io.image_files import IMAGE_SUFFIXES, data_file_entries, image_suffix
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 FOLDER_PREFIX = "femur_unpacked_"
@@ -38,9 +37,6 @@ _GIB = 1 << 30
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, EOFError, ValueError,
                    NotImplementedError, RuntimeError, UnicodeError, IndexError, KeyError, OverflowError, lzma.LZMAError,
                    FileExistsError)
-# Where the header of a MetaImage or NRRD file says that its voxels lie elsewhere.
-_DATA_FILE = re.compile(rb"^(?:ElementDataFile[ \t]*=|data[ ]?file:)[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
-_HEADER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -244,15 +240,8 @@ def _content(folder: Path, subject: str) -> Path:
 
 def _refuse_data_outside(image: Path, folder: Path, subject: str) -> None:
     """Refuse an image header that takes its voxels from a file that was not in the archive."""
-    if image_suffix(image) not in (".mha", ".mhd", ".nrrd"):
-        return
-    with image.open("rb") as file:
-        # An NRRD header ends with an empty line, a MetaImage one with this entry: what follows are voxels.
-        header = file.read(_HEADER_BYTES).partition(b"\n\n")[0]
-    entry = _DATA_FILE.search(header)
-    name = entry[1].decode("utf-8", errors="replace").strip() if entry else "LOCAL"
-    if name.upper() == "LOCAL":
-        return
-    if not (image.parent / name).resolve().is_relative_to(folder.resolve()) or name.upper().startswith("LIST"):
+    # A list is not looked through: nobody packs one file a slice and calls it one image.
+    if any(name.upper().startswith("LIST") or not (image.parent / name).resolve().is_relative_to(folder.resolve())
+           for name in data_file_entries(image)):
         raise FemurError("an image header that names voxels outside of its archive", expected="all its files inside",
                          action="pack header and voxels together, or give the unpacked files", subject=subject)

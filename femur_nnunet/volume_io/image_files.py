@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,41 @@ _FORMATS = {".nii": ("nifti", "NiftiImageIO"), ".nii.gz": ("nifti", "NiftiImageI
             ".mha": ("metaimage", "MetaImageIO"), ".mhd": ("metaimage", "MetaImageIO"),
             ".nrrd": ("nrrd", "NrrdImageIO")}
 IMAGE_SUFFIXES: tuple[str, ...] = tuple(_FORMATS)
+_DATA_FILE = re.compile(r"\s*(?:ElementDataFile[ \t]*[=:]|data ?file:)(.*)", re.IGNORECASE | re.DOTALL)
+# Room for the names of some ten thousand slices.
+_HEADER_BYTES = 1 << 20
 
 
 def image_suffix(path: Path) -> str | None:
     """Return which of the known suffixes (``.nii.gz`` counts as one) a file has, or None."""
     name = path.name.lower()
     return next((suffix for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True) if name.endswith(suffix)), None)
+
+
+def data_file_entries(header: Path) -> list[str]:
+    """Return what a MetaImage or NRRD header names as its data files; none where the voxels are in the file itself.
+
+    The entries stand as they are in the header, relative to its folder or not; the first is the word ``LIST`` where
+    the lines behind it name one file a slice.
+    """
+    suffix = image_suffix(header)
+    if suffix not in (".mha", ".mhd", ".nrrd"):
+        return []
+    with header.open("rb") as file:
+        # By line feeds alone, as the readers do: another separator in a comment must not hide an entry.
+        lines = [line.rstrip(b"\r").decode("utf-8", errors="replace")
+                 for line in file.read(_HEADER_BYTES).split(b"\n")]
+    if suffix == ".nrrd" and "" in lines:
+        # Behind the first empty line there are voxels.
+        lines = lines[:lines.index("")]
+    for number, line in enumerate(lines):
+        entry = _DATA_FILE.match(line)
+        if entry is not None:
+            names = [name.strip() for name in (entry[1], *lines[number + 1:]) if name.strip()]
+            if not names or names[0].upper() == "LOCAL":
+                return []
+            return names if names[0].upper().startswith("LIST") or suffix == ".mhd" else names[:1]
+    return []
 
 
 def read_image_file(path: Path, *, subject: str = "") -> Volume:

@@ -94,3 +94,12 @@ def test_the_data_file_of_a_metaimage_header_counts(tmp_path: Path) -> None:
     first = row_fingerprint(b"key", {}, [header])
     data.write_bytes(b"two")
     assert row_fingerprint(b"key", {}, [header]) != first
+
+
+def test_the_data_file_of_an_nrrd_header_counts(tmp_path: Path) -> None:
+    header, data = tmp_path / "a.nrrd", tmp_path / "a.raw"
+    header.write_text("NRRD0004\nencoding: raw\ndata file: a.raw\n\n", encoding="utf-8")
+    data.write_bytes(b"one")
+    first = row_fingerprint(b"key", {}, [header])
+    data.write_bytes(b"two")
+    assert row_fingerprint(b"key", {}, [header]) != first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pydicom
 from dicom_factory import write_ct_series, write_enhanced_ct
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
-from tiny_cohort import SPACING_MM_XYZ, tiny_scan, write_tiny_image
+from tiny_cohort import SPACING_MM_XYZ, tiny_scan, write_metadata, write_tiny_image
 
 # Writes a sound scan below a folder; returns what the row names and the file to be damaged.
 Builder = Callable[[Path, int], tuple[Path, Path]]
@@ -90,9 +89,4 @@ def write_mutated_rows(folder: Path, builders: dict[str, Builder], n_rows: int, 
         target.write_bytes(content[:length].tobytes())
         rows.append({"site": "oslo", "participant_id": f"P{number} {name}", "role": "train",
                      "image": str(source.relative_to(folder))})
-    table = folder / "metadata.csv"
-    with table.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return table
+    return write_metadata(folder, rows)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from femur_nnunet.cohort import read_scans_table
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.conversion_state import case_files
+from femur_nnunet.dataset_conversion.convert import convert
 
 SPACING_MM_XYZ = (8.0, 8.0, 5.0)
 
@@ -37,6 +40,16 @@ def write_tiny_image(path: Path, array: NDArray[np.generic]) -> None:
     sitk.WriteImage(image, str(path), useCompression=path.name.endswith(".gz"))
 
 
+def write_metadata(folder: Path, rows: list[dict[str, str]]) -> Path:
+    """Write the rows as the site's metadata.csv and return its path."""
+    table = folder / "metadata.csv"
+    with table.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return table
+
+
 def write_tiny_site(folder: Path, seeds: tuple[int, ...] = (1, 2, 3, 4)) -> Path:
     """Write labelled scans, the last of them without a mask and the one before in the test set; return the table."""
     rows = []
@@ -49,12 +62,7 @@ def write_tiny_site(folder: Path, seeds: tuple[int, ...] = (1, 2, 3, 4)) -> Path
         rows.append({"site": "oslo", "participant_id": f"P{number}", "image": f"p{number}.nii.gz",
                      "mask": "" if is_last else f"p{number}_mask.nii.gz",
                      "role": "test" if number == len(seeds) - 2 else "train"})
-    table = folder / "metadata.csv"
-    with table.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return table
+    return write_metadata(folder, rows)
 
 
 def tiny_options(table: Path, out: Path) -> ConversionOptions:
@@ -77,3 +85,10 @@ def assert_only_complete_cases(dataset: Path) -> None:
         records = read_scans_table(dataset / "scans.tsv")
         assert content["numTraining"] == len(list((dataset / "imagesTr").glob("[!.]*.nii.gz")))
         assert all((dataset / name).exists() for record in records for name in case_files(record))
+
+
+def convert_and_peak_mib(options: ConversionOptions) -> tuple[int, float]:
+    """Convert, and return the exit code and the largest peak of memory of a process that this one has started."""
+    exit_code = int(convert(options).exit_code)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return exit_code, peak / (1024 if sys.platform == "linux" else 1 << 20)

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from femur_nnunet.errors import FemurError
-from femur_nnunet.volume_io.image_files import IMAGE_SUFFIXES, compact_type
+from femur_nnunet.volume_io.image_files import IMAGE_SUFFIXES, compact_type, data_file_entries
 from femur_nnunet.volume_io.reading import read_volume
 
 VALUES = np.random.default_rng(0).integers(-1024, 2000, (4, 5, 6)).astype(np.int16)
@@ -184,3 +184,15 @@ def test_readers_write_nothing_to_the_terminal(tmp_path: Path, capfd: pytest.Cap
 def test_the_smallest_exact_type_is_used(values: list[float], dtype: type) -> None:
     with np.errstate(over="ignore"):
         assert compact_type(np.array([[values]])).dtype == dtype
+
+
+@pytest.mark.parametrize(("name", "header", "entries"), [
+    ("a.mhd", b"NDims = 3\nElementDataFile = a scan.raw\n", ["a scan.raw"]),
+    ("a.mhd", b"NDims = 3\r\nelementdatafile : LIST\r\n1.raw\r\n2.raw\r\n", ["LIST", "1.raw", "2.raw"]),
+    ("a.mha", b"NDims = 3\nElementDataFile = LOCAL\n\x00\x01data file: x\n", []),
+    ("a.nrrd", b"NRRD0004\n# a\x85\xe2\x80\xa8comment\r\x0bof\x0b\ndata file: /b.raw\n\n\x00", ["/b.raw"]),
+    ("a.nrrd", b"NRRD0004\r\nencoding: raw\r\n\r\n\ndata file: x\n", []),
+    ("a.nii.gz", b"data file: x\n", [])])
+def test_data_files_are_those_that_a_header_names(tmp_path: Path, name: str, header: bytes, entries: list[str]) -> None:
+    (tmp_path / name).write_bytes(header)
+    assert data_file_entries(tmp_path / name) == entries

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from femur_nnunet.evaluation.agreement import paired_means
 from femur_nnunet.evaluation.agreement_statistics import (
@@ -19,6 +16,7 @@ from femur_nnunet.evaluation.bootstrap import seeded
 from femur_nnunet.evaluation.case_status import Outcome
 from femur_nnunet.evaluation.case_table import CaseRow
 from femur_nnunet.evaluation.participants import judged, mean_values, missed_participants
+from femur_nnunet.finite_values import mean_of, sd_of
 
 MEAN_METRICS = ("dice", "sensitivity", "specificity", "specificity_near", "precision", "hd95_mm", "assd_mm",
                 "dice_fair", "sensitivity_fair", "precision_fair", "hd95_mm_fair", "assd_mm_fair")
@@ -69,15 +67,3 @@ def measure_group(rows: Sequence[CaseRow]) -> GroupValues:
     return GroupValues(len(participants), missed_participants(scored),
                        {metric: mean_of(array.tolist()) for metric, array in values.items()},
                        {metric: sd_of(array.tolist()) for metric, array in values.items()}, agreement)
-
-
-def mean_of(values: Sequence[float]) -> float:
-    """Return the mean of the finite values; NaN without any."""
-    finite = [value for value in values if math.isfinite(value)]
-    return float(np.mean(finite)) if finite else math.nan
-
-
-def sd_of(values: Sequence[float]) -> float:
-    """Return the sample SD (n - 1) of the finite values; NaN with fewer than two."""
-    finite = [value for value in values if math.isfinite(value)]
-    return float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan

@@ -12,13 +12,12 @@ from femur_nnunet.drivers.study.group_values import (
     AGREEMENT_METRICS,
     MEAN_METRICS,
     GroupValues,
-    mean_of,
     measure_group,
-    sd_of,
 )
 from femur_nnunet.evaluation.case_table import CaseRow, write_table
 from femur_nnunet.evaluation.participants import ALL, SEXES, select, sites_of
 from femur_nnunet.files import write_text
+from femur_nnunet.finite_values import mean_of, sd_of
 
 CSV_NAME = "study.csv"
 MARKDOWN_NAME = "study.md"
