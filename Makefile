@@ -40,7 +40,8 @@ lint: $(DEV_STAMP)
 	ln -s $(CURDIR)/femur_nnunet/* build/typecheck/femur_nnunet/
 	ln -s $(CURDIR)/planners $(CURDIR)/trainers $(CURDIR)/dataset_conversion $(CURDIR)/evaluation \
 	  build/typecheck/femur_nnunet/
-	cd build/typecheck && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p femur_nnunet
+	cd build/typecheck && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
+	  --cache-dir $(CURDIR)/.mypy_cache -p femur_nnunet
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO_DIR)
