@@ -12,15 +12,15 @@ from femur_nnunet.errors import UsageError
 from femur_nnunet.evaluation.case_table import CASES_NAME, CaseRow, read_cases
 from femur_nnunet.evaluation.compare_table import COMPARE_NAME, CompareRow, compare_arms, write_comparison
 from femur_nnunet.evaluation.evaluate import (
-    EvaluationOptions,
     EvaluationSummary,
-    RoleChoice,
-    StatisticsOptions,
     evaluate_arm,
     finish_record,
+    measure_extra_of_arm,
     read_scans,
     write_tables,
 )
+from femur_nnunet.evaluation.extra_tables import ExtraRows, read_extra
+from femur_nnunet.evaluation.options import EvaluationOptions, RoleChoice, StatisticsOptions
 from femur_nnunet.files import hold_folder
 from femur_nnunet.provenance import RunRecord
 
@@ -44,7 +44,7 @@ class CompareOptions:
         Arms that gap closed is given against.
     oracle : str
         Arm trained with the target's labels; without it gap closed stays empty.
-    role, statistics, jobs, quiet
+    role, statistics, jobs, quiet, images
         As in :class:`~femur_nnunet.evaluation.evaluate.EvaluationOptions`.
     """
 
@@ -58,6 +58,7 @@ class CompareOptions:
     statistics: StatisticsOptions = field(default_factory=StatisticsOptions)
     jobs: int = 1
     quiet: bool = False
+    images: Path | None = None
 
 
 def compare(options: CompareOptions) -> tuple[EvaluationSummary, list[CompareRow]]:
@@ -78,24 +79,33 @@ def compare(options: CompareOptions) -> tuple[EvaluationSummary, list[CompareRow
     records = read_scans(options.scans)
     record.add_inputs([options.scans])
     with hold_folder(options.out):
-        rows = [row for arm, folder in options.arms.items() for row in _rows_of_arm(arm, folder, options, records)]
+        rows: list[CaseRow] = []
+        extra: ExtraRows = {}
+        for arm, folder in options.arms.items():
+            own, own_extra = _rows_of_arm(arm, folder, options, records)
+            rows += own
+            for name, further in own_extra.items():
+                extra.setdefault(name, []).extend(further)
         table = compare_arms(rows, bases=options.bases, oracle=options.oracle, resamples=options.statistics.resamples,
                              seed=options.statistics.seed)
-        summary = write_tables(rows, records, options.out, options.statistics)
+        summary = write_tables(rows, records, options.out, options.statistics, extra=extra)
         summary.files[COMPARE_NAME] = options.out / COMPARE_NAME
         write_comparison(summary.files[COMPARE_NAME], table)
         finish_record(record, summary, options.out)
     return summary, table
 
 
-def _rows_of_arm(arm: str, folder: Path, options: CompareOptions, records: Mapping[str, ScanRecord]) -> list[CaseRow]:
+def _rows_of_arm(arm: str, folder: Path, options: CompareOptions,
+                 records: Mapping[str, ScanRecord]) -> tuple[list[CaseRow], ExtraRows]:
     if (folder / CASES_NAME).is_file():
-        return [dataclasses.replace(row, arm=arm) for row in read_cases(folder / CASES_NAME)]
+        return [dataclasses.replace(row, arm=arm) for row in read_cases(folder / CASES_NAME)], read_extra(folder, arm)
     if options.references is None:
         raise UsageError(f"no {CASES_NAME} in the folder of arm {arm}",
                          expected="a result of femur_eval, or --references beside a folder of predictions",
                          action="add --references", subject=str(folder))
-    rows, _ = evaluate_arm(EvaluationOptions(
+    own = EvaluationOptions(
         predictions=folder, references=options.references, scans=options.scans, out=options.out, arm=arm,
-        role=options.role, statistics=options.statistics, jobs=options.jobs, quiet=options.quiet), records)
-    return rows
+        role=options.role, statistics=options.statistics, jobs=options.jobs, quiet=options.quiet,
+        images=options.images)
+    rows, _ = evaluate_arm(own, records)
+    return rows, measure_extra_of_arm(own, records) if options.images else {}

@@ -12,13 +12,8 @@ from femur_nnunet.command_line import CommandResult, make_parser, run_command
 from femur_nnunet.errors import UsageError
 from femur_nnunet.evaluation.bootstrap import DEFAULT_RESAMPLES
 from femur_nnunet.evaluation.compare import DEFAULT_BASES, DEFAULT_ORACLE, CompareOptions, compare
-from femur_nnunet.evaluation.evaluate import (
-    DEFAULT_ARM,
-    EvaluationOptions,
-    EvaluationSummary,
-    StatisticsOptions,
-    evaluate,
-)
+from femur_nnunet.evaluation.evaluate import EvaluationSummary, evaluate
+from femur_nnunet.evaluation.options import DEFAULT_ARM, EvaluationOptions, StatisticsOptions
 from femur_nnunet.evaluation.site_table import SiteRow
 
 _DESCRIPTION = ("Compare predicted with reference masks and write cases.csv, sites.csv, gap.csv, agreement.csv and\n"
@@ -48,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"bootstrap resamples over participants (default: {DEFAULT_RESAMPLES})")
     parser.add_argument("--tost-margin-ml", type=_margin, metavar="ML",
                         help="margin of the equivalence test of volumes")
+    parser.add_argument("--images", type=Path, metavar="DIR",
+                        help="folder of the scans, <case_id>_0000.nii.gz or <case_id>.nii.gz: adds the tables that "
+                             "need them")
 
     one = parser.add_argument_group("one arm")
     one.add_argument("--arm", default=DEFAULT_ARM, help=f"name of the model in the tables (default: {DEFAULT_ARM})")
@@ -79,7 +77,7 @@ def _body(arguments: argparse.Namespace) -> CommandResult:
         summary = evaluate(EvaluationOptions(
             predictions=arguments.predictions, references=arguments.references, scans=arguments.scans,
             out=arguments.out, arm=arguments.arm, fold=arguments.fold, role=arguments.role, statistics=statistics,
-            tier_hash=arguments.tier_hash, jobs=arguments.jobs, quiet=arguments.quiet))
+            tier_hash=arguments.tier_hash, jobs=arguments.jobs, quiet=arguments.quiet, images=arguments.images))
     return CommandResult(summary.exit_code, _lines(summary), _json(summary))
 
 
@@ -93,7 +91,7 @@ def _compare(arguments: argparse.Namespace, statistics: StatisticsOptions) -> Ev
     summary, _ = compare(CompareOptions(
         arms=arms, references=arguments.common_references, scans=arguments.scans, out=arguments.out,
         bases=tuple(arguments.base), oracle=arguments.oracle, role=arguments.role, statistics=statistics,
-        jobs=arguments.jobs, quiet=arguments.quiet))
+        jobs=arguments.jobs, quiet=arguments.quiet, images=arguments.images))
     return summary
 
 

@@ -3,97 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import joblib
+from typing import Any
 
 from femur_nnunet.cohort import ScanRecord, read_scans_table
 from femur_nnunet.command_line import ExitCode, format_table, get_logger, progress, worker_count
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.evaluation.agreement import AGREEMENT_NAME, AgreementRow, measure_agreement, write_agreement
-from femur_nnunet.evaluation.bootstrap import DEFAULT_RESAMPLES
 from femur_nnunet.evaluation.case_evaluation import CaseJob, evaluate_case
 from femur_nnunet.evaluation.case_status import CaseStatus, Outcome
 from femur_nnunet.evaluation.case_table import CASES_NAME, CaseRow, write_cases
+from femur_nnunet.evaluation.extra_tables import ArmCases, ExtraRows, measure_extra, write_extra
 from femur_nnunet.evaluation.gap_table import GAP_NAME, GapRow, measure_gaps, write_gaps
 from femur_nnunet.evaluation.mask_reading import find_masks
+from femur_nnunet.evaluation.options import EvaluationOptions, StatisticsOptions
+from femur_nnunet.evaluation.parallel import run_jobs
 from femur_nnunet.evaluation.participants import ALL, arms_of, judged, select, sites_of
 from femur_nnunet.evaluation.site_table import SITES_NAME, SiteRow, summarise_sites, write_sites
 from femur_nnunet.files import hold_folder
 from femur_nnunet.provenance import RunRecord
 
-RoleChoice = Literal["test", "train", "all"]
-DEFAULT_ARM = "model"
 _SHOWN_METRICS = (("dice", "Dice"), ("hd95_mm", "HD95 mm"), ("assd_mm", "ASSD mm"))
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class StatisticsOptions:
-    """How tables are made from rows.
-
-    Attributes
-    ----------
-    resamples : int
-        Bootstrap resamples.
-    seed : int
-        Seed of every resampling.
-    source_sites : tuple of str
-        Sites whose labels were trained on; empty: the sites of labelled training rows in scans.tsv.
-    tost_margin_ml : float, optional
-        Margin of the equivalence test of volumes.
-    """
-
-    resamples: int = DEFAULT_RESAMPLES
-    seed: int = 0
-    source_sites: tuple[str, ...] = ()
-    tost_margin_ml: float | None = None
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What to evaluate.
-
-    Attributes
-    ----------
-    predictions, references : Path
-        Folders of label maps named ``<case_id>.nii.gz`` (also .nii, .mha, .mhd, .nrrd; DICOM-SEG as
-        ``<case_id>.dcm`` or a folder ``<case_id>``).
-    scans : Path
-        The cohort table.
-    out : Path
-        Folder of the result.
-    arm : str
-        Name of the model or method, written into every table.
-    fold : str, optional
-        Fold of the model, written into cases.csv.
-    role : str
-        Which rows of scans.tsv are evaluated. A scan seen in training is never evaluated: ``train`` is
-        for the validation predictions of cross-validation alone.
-    statistics : StatisticsOptions
-        How tables are made.
-    tier_hash : str, optional
-        Hash of the synthetic tier file that the cases were made with.
-    jobs : int
-        Worker processes; 0 means one for each processor.
-    quiet : bool
-        No progress bar.
-    """
-
-    predictions: Path
-    references: Path
-    scans: Path
-    out: Path
-    arm: str = DEFAULT_ARM
-    fold: str | None = None
-    role: RoleChoice = "test"
-    statistics: StatisticsOptions = field(default_factory=StatisticsOptions)
-    tier_hash: str | None = None
-    jobs: int = 1
-    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +47,8 @@ class EvaluationSummary:
         Path of each table by its file name.
     skipped : int
         Files of cases whose role was not asked for.
+    failures : list of str
+        What went wrong in tables beside cases.csv, a line a row.
     """
 
     rows: list[CaseRow]
@@ -122,6 +57,7 @@ class EvaluationSummary:
     agreement: list[AgreementRow]
     files: dict[str, Path]
     skipped: int = 0
+    failures: list[str] = field(default_factory=list)
 
     @property
     def status_counts(self) -> dict[str, int]:
@@ -131,7 +67,7 @@ class EvaluationSummary:
     @property
     def exit_code(self) -> ExitCode:
         """``OK`` where no row failed and something was measured."""
-        failed = any(row.rule.is_failure for row in self.rows)
+        failed = bool(self.failures) or any(row.rule.is_failure for row in self.rows)
         measured = any(row.rule.outcome is not Outcome.NOTHING for row in self.rows)
         return ExitCode.OK if measured and not failed else ExitCode.SOME_FAILED
 
@@ -177,7 +113,8 @@ def evaluate(options: EvaluationOptions) -> EvaluationSummary:
     record.add_inputs([options.scans])
     with hold_folder(options.out):
         rows, skipped = evaluate_arm(options, records)
-        summary = write_tables(rows, records, options.out, options.statistics, skipped=skipped)
+        extra = measure_extra_of_arm(options, records) if options.images else None
+        summary = write_tables(rows, records, options.out, options.statistics, skipped=skipped, extra=extra)
         finish_record(record, summary, options.out)
     return summary
 
@@ -201,8 +138,8 @@ def evaluate_arm(options: EvaluationOptions, records: Mapping[str, ScanRecord]) 
     if skipped:
         _log.info("%s: %d cases of another role than %s are not evaluated", options.arm, skipped, options.role)
     rows: list[CaseRow] = []
-    for case_rows in progress(_run(jobs, worker_count(options.jobs)), description=f"evaluate {options.arm}",
-                              total=len(jobs), quiet=options.quiet):
+    results = run_jobs(evaluate_case, jobs, worker_count(options.jobs))
+    for case_rows in progress(results, description=f"evaluate {options.arm}", total=len(jobs), quiet=options.quiet):
         rows += case_rows
     for row in rows:
         if row.rule.is_failure:
@@ -210,6 +147,21 @@ def evaluate_arm(options: EvaluationOptions, records: Mapping[str, ScanRecord]) 
         elif row.status is not CaseStatus.OK:
             _log.info("%s, %s: %s: %s", row.arm, row.case_id, row.status.value, row.detail)
     return rows, skipped
+
+
+def measure_extra_of_arm(options: EvaluationOptions, records: Mapping[str, ScanRecord]) -> ExtraRows:
+    """Return the rows of the tables that need the scans, by file name.
+
+    Raises
+    ------
+    UsageError
+        The folder of scans is missing or was not named.
+    """
+    if options.images is None:
+        raise UsageError("no folder of scans", expected="imagesTs of the raw dataset", action="add --images")
+    jobs, _ = plan_cases(options, records)
+    return measure_extra(ArmCases(options.arm, jobs, _folder(options.images, "scans"), worker_count(options.jobs),
+                                  options.quiet))
 
 
 def plan_cases(options: EvaluationOptions, records: Mapping[str, ScanRecord]) -> tuple[list[CaseJob], int]:
@@ -228,21 +180,23 @@ def plan_cases(options: EvaluationOptions, records: Mapping[str, ScanRecord]) ->
 
 
 def write_tables(rows: Sequence[CaseRow], records: Mapping[str, ScanRecord], out: Path,
-                 statistics: StatisticsOptions, *, skipped: int = 0) -> EvaluationSummary:
+                 statistics: StatisticsOptions, *, skipped: int = 0,
+                 extra: ExtraRows | None = None) -> EvaluationSummary:
     """Make the tables of one or several arms and write them into ``out``."""
+    added = write_extra(extra or {}, rows, records, out, statistics)
     sources = statistics.source_sites or training_sites(records.values())
     if not sources:
         _log.warning("no labelled training row in scans.tsv and no --source-site: gap.csv stays empty")
     resampling: dict[str, Any] = {"resamples": statistics.resamples, "seed": statistics.seed}
     sites = summarise_sites(rows, **resampling)
     gaps = measure_gaps(rows, sources, **resampling)
-    agreement = measure_agreement(rows, tost_margin_ml=statistics.tost_margin_ml, **resampling)
+    agreement = [*measure_agreement(rows, tost_margin_ml=statistics.tost_margin_ml, **resampling), *added.agreement]
     files = {name: out / name for name in (CASES_NAME, SITES_NAME, GAP_NAME, AGREEMENT_NAME)}
     write_cases(files[CASES_NAME], rows)
     write_sites(files[SITES_NAME], sites)
     write_gaps(files[GAP_NAME], gaps)
     write_agreement(files[AGREEMENT_NAME], agreement)
-    return EvaluationSummary(list(rows), sites, gaps, agreement, files, skipped)
+    return EvaluationSummary(list(rows), sites, gaps, agreement, files | added.files, skipped, added.failures)
 
 
 def training_sites(records: Iterable[ScanRecord]) -> tuple[str, ...]:
@@ -268,18 +222,9 @@ def finish_record(record: RunRecord, summary: EvaluationSummary, out: Path) -> N
     """Write run.json: counts of every status, a line for every failed row, hashes of all tables."""
     record.counts = {"rows": len(summary.rows), "cases_of_another_role": summary.skipped, **summary.status_counts}
     record.warnings = [f"{row.arm}, {row.case_id}: {row.status.value}: {row.detail}" for row in summary.rows
-                       if row.rule.is_failure]
+                       if row.rule.is_failure] + summary.failures
     record.add_outputs(summary.files.values())
     record.write(out, exit_code=summary.exit_code)
-
-
-def _run(jobs: Sequence[CaseJob], workers: int) -> Iterator[list[CaseRow]]:
-    if workers == 1 or len(jobs) == 1:
-        return map(evaluate_case, jobs)
-    # No backend is named here: joblib.parallel_config sends the same jobs to a cluster (docs/howto_dask.md).
-    parallel = joblib.Parallel(n_jobs=min(workers, len(jobs)), return_as="generator")
-    results: Iterator[list[CaseRow]] = parallel(joblib.delayed(evaluate_case)(job) for job in jobs)
-    return results
 
 
 def _folder(path: Path, what: str) -> Path:

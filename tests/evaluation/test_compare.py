@@ -11,7 +11,7 @@ from shapes import block
 from femur_nnunet.errors import UsageError
 from femur_nnunet.evaluation.compare import CompareOptions, compare
 from femur_nnunet.evaluation.eval_command import main
-from femur_nnunet.evaluation.evaluate import StatisticsOptions
+from femur_nnunet.evaluation.options import StatisticsOptions
 
 MASK = block((6, 8, 12), (1, 2, 2), (5, 6, 6))
 CASES = [f"{site}_{number:08x}_v01_l" for number, site in enumerate(("tulane", "tulane", "rochester", "rochester"))]

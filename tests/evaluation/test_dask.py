@@ -8,7 +8,8 @@ import pytest
 from evaluation_cohort import Cohort
 from shapes import block
 
-from femur_nnunet.evaluation.evaluate import EvaluationOptions, StatisticsOptions, evaluate
+from femur_nnunet.evaluation.evaluate import evaluate
+from femur_nnunet.evaluation.options import EvaluationOptions, StatisticsOptions
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -13,7 +13,8 @@ from shapes import block
 from femur_nnunet.command_line import ExitCode
 from femur_nnunet.errors import FemurError, TargetBusyError, UsageError
 from femur_nnunet.evaluation.case_status import CaseStatus
-from femur_nnunet.evaluation.evaluate import EvaluationOptions, StatisticsOptions, evaluate
+from femur_nnunet.evaluation.evaluate import evaluate
+from femur_nnunet.evaluation.options import EvaluationOptions, StatisticsOptions
 from femur_nnunet.files import hold_folder
 
 MASK = block((8, 10, 12), (1, 2, 2), (6, 7, 7))
