@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from femur_nnunet.calibration.scan_calibration import ScanCalibration
 from femur_nnunet.calibration.tissue import TissuePeaks
 from femur_nnunet.cohort import Side
 from femur_nnunet.dataset_conversion.preflight.findings import Finding, go, look, stop
-from femur_nnunet.dataset_conversion.preflight.hip_search import HipsInView
+from femur_nnunet.volume_io.hip_search import HipsInView
+from femur_nnunet.volume_io.metal import METAL_HU, find_metal
 from femur_nnunet.volume_io.volume import Grid, Volume
 
 # Beyond 3 mm the partial volume of the cortex (2 to 6 mm thick) decides its density.
@@ -23,9 +23,6 @@ LARGEST_OBLIQUE_DEG = 10.0
 AIR_PEAK_HU, FAT_PEAK_HU, MUSCLE_PEAK_HU = (-1030.0, -970.0), (-135.0, -70.0), (20.0, 85.0)
 # A missing rescale shifts everything by 1000 or more; nothing else does by half of that.
 GROSS_SHIFT_HU = 100.0
-# The densest cortex is below 2200 HU even at 80 kVp with sharp kernels; titanium is beyond 3000 and clipped.
-METAL_HU = 2500.0
-LEAST_METAL_ML = 0.1
 # The shaft of the regions that the field reports begins about 72 mm below the head's centre (landmarks); the level of
 # the joint is known to 20 mm.
 LEAST_BELOW_JOINT_MM = 85.0
@@ -133,21 +130,11 @@ def check_laterality(hips: HipsInView, side: Side) -> Finding:
 
 def check_metal(volume_lps: Volume, midline_x: float | None) -> Finding:
     """Look at metal: streaks falsify HU, and an implant takes the place of bone."""
-    metal = volume_lps.array > METAL_HU
-    voxel_ml = float(np.prod(volume_lps.grid.spacing_mm_ijk)) / 1000
-    if np.count_nonzero(metal) * voxel_ml < LEAST_METAL_ML:
+    metal = find_metal(volume_lps, midline_x)
+    if not metal.sides:
         return go("metal")
-    parts, count = ndimage.label(metal)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    large = sizes * voxel_ml >= LEAST_METAL_ML
-    large[0] = False
-    if not large.any():
-        return go("metal")
-    columns = np.nonzero(large[parts].any(axis=(0, 1)))[0]
-    volume_ml = float(sizes[large].sum()) * voxel_ml
-    where = "" if midline_x is None else " on the " + " and ".join(
-        name for name, there in (("left", columns.max() >= midline_x), ("right", columns.min() < midline_x)) if there)
-    return look("metal", f"{volume_ml:.1f} ml above {METAL_HU:g} HU{where}",
+    where = "" if midline_x is None else " on the " + " and ".join(metal.sides)
+    return look("metal", f"{metal.volume_ml:.1f} ml above {METAL_HU:g} HU{where}",
                 "leave the hip with metal out, or accept streaks and wrong densities near it")
 
 

@@ -15,7 +15,6 @@ from femur_nnunet.dataset_conversion.hip_cases import HipCase, cut_into_cases
 from femur_nnunet.dataset_conversion.mask_values import interpret_mask
 from femur_nnunet.dataset_conversion.preflight import header_checks, image_checks, mask_checks
 from femur_nnunet.dataset_conversion.preflight.findings import Finding, Verdict, go, look, stop, worst
-from femur_nnunet.dataset_conversion.preflight.hip_search import HipsInView, find_hips
 from femur_nnunet.dataset_conversion.preflight.thumbnails import Thumbnail, draw
 from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io import Volume, orient_to_lps, read_mask, read_volume, voxel_hmac
@@ -24,6 +23,7 @@ from femur_nnunet.volume_io.body import find_body
 from femur_nnunet.volume_io.dicom_headers import SliceHeader, looks_like_dicom
 from femur_nnunet.volume_io.dicom_pixels import read_hounsfield
 from femur_nnunet.volume_io.dicom_series import inspect_folder
+from femur_nnunet.volume_io.hip_search import HipsInView, find_hips
 from femur_nnunet.volume_io.hips import BILATERAL_BODY_WIDTH_MM, LEFT_LABEL, RIGHT_LABEL
 from femur_nnunet.volume_io.image_files import image_suffix
 from femur_nnunet.volume_io.plausibility import refuse_what_is_no_hip_ct

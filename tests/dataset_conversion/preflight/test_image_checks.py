@@ -10,13 +10,13 @@ from femur_nnunet.calibration.tissue import TissuePeaks
 from femur_nnunet.calibration.units import DensityCalibration
 from femur_nnunet.dataset_conversion.preflight import image_checks as checks
 from femur_nnunet.dataset_conversion.preflight.findings import Verdict
-from femur_nnunet.dataset_conversion.preflight.hip_search import HipInView, HipsInView
+from femur_nnunet.volume_io.hip_search import HipInView, HipsInView
 from femur_nnunet.volume_io.volume import Grid, Volume
 
 GO, LOOK, STOP = Verdict.GO, Verdict.LOOK, Verdict.STOP
-LEFT = HipInView(120.0, 270.0, 100.0, 320.0, 60.0, False)
+LEFT = HipInView(120.0, 270.0, 100.0, 320.0, 110.0, 60.0, False)
 RIGHT = replace(LEFT, joint_x_mm=120.0, shaft_x_mm=70.0)
-NONE = HipInView(None, None, None, None, 0.0, False)
+NONE = HipInView(None, None, None, None, None, 0.0, False)
 BOTH = HipsInView(LEFT, RIGHT, 180.0)
 
 

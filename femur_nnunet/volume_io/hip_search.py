@@ -39,8 +39,8 @@ class HipInView:
     ----------
     joint_level_mm : float or None
         Level where head and acetabulum are widest, within about 15 mm of the head's centre.
-    joint_x_mm, shaft_x_mm : float or None
-        Place along x in mm from the first column.
+    joint_x_mm, joint_y_mm, shaft_x_mm, shaft_y_mm : float or None
+        Place in mm from the first column and row.
     shaft_length_mm : float
         Length over which a shaft of its own is seen.
     touches_side : bool
@@ -51,6 +51,7 @@ class HipInView:
     joint_x_mm: float | None
     joint_y_mm: float | None
     shaft_x_mm: float | None
+    shaft_y_mm: float | None
     shaft_length_mm: float
     touches_side: bool
 
@@ -168,7 +169,8 @@ def _hip(sections: list[_Section], middle_mm: float | None, slice_mm: float) -> 
     seen = shaft_length >= LEAST_LENGTH_MM
     return HipInView(
         widest.level_mm if widest else None, widest.x_mm if widest else None, widest.y_mm if widest else None,
-        float(np.median([section.x_mm for section in shafts])) if seen else None, shaft_length if seen else 0.0,
+        float(np.median([section.x_mm for section in shafts])) if seen else None,
+        float(np.median([section.y_mm for section in shafts])) if seen else None, shaft_length if seen else 0.0,
         any(section.touches_side for section in joints) if widest else False)
 
 

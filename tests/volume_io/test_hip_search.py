@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from real_data import real_data
 
-from femur_nnunet.dataset_conversion.preflight.hip_search import find_hips
 from femur_nnunet.volume_io import orient_to_lps, read_volume
 from femur_nnunet.volume_io.body import find_body
+from femur_nnunet.volume_io.hip_search import find_hips
 from femur_nnunet.volume_io.volume import Volume
 
 
