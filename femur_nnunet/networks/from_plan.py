@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import pydoc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import nn
 
 from femur_nnunet.errors import UsageError
@@ -26,16 +25,23 @@ VNET_CLASS_PATH = f"{VNet.__module__}.{VNet.__qualname__}"
 # What VNet takes from a plan as the name of a class.
 VNET_IMPORTS = ["norm_op"]
 _MOST_CONVOLUTIONS = 3
-# What a plan may name, by dotted path: a plan is data and must not be able to name any callable.
-ALLOWED_IMPORTS = frozenset({
-    "torch.nn.modules.conv.Conv3d", "torch.nn.modules.instancenorm.InstanceNorm3d", "torch.nn.LeakyReLU",
-    "torch.nn.modules.activation.LeakyReLU",
-})
-# Ours, and those of nnU-Net's default and residual-encoder planners.
-ALLOWED_NETWORKS = frozenset({
-    TRANSUNET_CLASS_PATH, VNET_CLASS_PATH, "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-    "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
-})
+# What a plan may name, by dotted path: a plan is data and must not be able to name any callable. Names are looked up
+# here and never imported.
+BUILDING_BLOCKS: dict[str, type[nn.Module]] = {
+    "torch.nn.modules.conv.Conv3d": nn.Conv3d,
+    "torch.nn.modules.instancenorm.InstanceNorm3d": nn.InstanceNorm3d,
+    "torch.nn.LeakyReLU": nn.LeakyReLU,
+    "torch.nn.modules.activation.LeakyReLU": nn.LeakyReLU,
+}
+_UNETS: dict[str, type[nn.Module]] = {
+    "dynamic_network_architectures.architectures.unet.PlainConvUNet": PlainConvUNet,
+    "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet": ResidualEncoderUNet,
+}
+# Ours, and those of nnU-Net's default and residual-encoder planners; which builder each belongs to.
+NETWORK_FAMILIES: dict[str, str] = {TRANSUNET_CLASS_PATH: "transunet", VNET_CLASS_PATH: "vnet",
+                                    **dict.fromkeys(_UNETS, "unet")}
+ALLOWED_IMPORTS = frozenset(BUILDING_BLOCKS)
+ALLOWED_NETWORKS = frozenset(NETWORK_FAMILIES)
 
 
 def check_plan_imports(configuration: Mapping[str, Any], *, subject: str = "") -> None:
@@ -102,9 +108,7 @@ def build_transunet(configuration: Mapping[str, Any], input_channels: int, num_c
     arch_kwargs = dict(configuration["architecture"]["arch_kwargs"])
     if PLAN_BLOCK_KEY not in configuration:
         arch_kwargs["transformer"] = transformer_sizes(settings.architecture, arch_kwargs, configuration["patch_size"])
-    for name in configuration["architecture"]["_kw_requires_import"]:
-        if arch_kwargs[name] is not None:
-            arch_kwargs[name] = pydoc.locate(arch_kwargs[name])
+    _put_classes(arch_kwargs, configuration["architecture"]["_kw_requires_import"])
     return TransUNet3D(input_channels, num_classes, deep_supervision=deep_supervision,
                        activation_checkpointing=settings.architecture.activation_checkpointing, **arch_kwargs)
 
@@ -157,13 +161,13 @@ def build_vnet(configuration: Mapping[str, Any], input_channels: int, num_classe
         if arch_kwargs[name] is not None:
             # The plan's own list of imports may leave it out.
             _require_listed(arch_kwargs[name], ALLOWED_IMPORTS)
-            arch_kwargs[name] = pydoc.locate(arch_kwargs[name])
+    _put_classes(arch_kwargs, VNET_IMPORTS)
     return VNet(input_channels, num_classes, deep_supervision=deep_supervision, **arch_kwargs)
 
 
 def build_unet(configuration: Mapping[str, Any], input_channels: int, num_classes: int, *,
                deep_supervision: bool) -> nn.Module:
-    """Build nnU-Net's network of a plan's configuration, one of femur_plan or a stock one.
+    """Build nnU-Net's network of a plan's configuration, one of femur_plan or a stock one, without nnU-Net's builder.
 
     Raises
     ------
@@ -175,9 +179,36 @@ def build_unet(configuration: Mapping[str, Any], input_channels: int, num_classe
         _settings_for(configuration, "unet")
     check_plan_imports(configuration)
     architecture = configuration["architecture"]
-    return get_network_from_plans(  # type: ignore[no-any-return]
-        architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"],
-        input_channels, num_classes, allow_init=True, deep_supervision=deep_supervision)
+    if architecture["network_class_name"] not in _UNETS:
+        raise UsageError(f"the network {architecture['network_class_name']}", expected="a U-Net of nnU-Net",
+                         action="give the right plan with -p, or another trainer")
+    arch_kwargs = dict(architecture["arch_kwargs"])
+    _put_classes(arch_kwargs, architecture["_kw_requires_import"])
+    network = _UNETS[architecture["network_class_name"]](
+        input_channels=input_channels, num_classes=num_classes, deep_supervision=deep_supervision, **arch_kwargs)
+    # As nnU-Net's own builder starts its networks.
+    network.apply(network.initialize)  # type: ignore[arg-type]
+    return network
+
+
+def build_of_family(family: str, configuration: Mapping[str, Any], input_channels: int, num_classes: int, *,
+                    deep_supervision: bool) -> nn.Module:
+    """Build the network of a family, ``transunet``, ``vnet`` or ``unet``, from a plan's configuration.
+
+    Raises
+    ------
+    UsageError
+        As :func:`build_transunet`.
+    """
+    build = {"transunet": build_transunet, "vnet": build_vnet, "unet": build_unet}[family]
+    return build(configuration, input_channels, num_classes, deep_supervision=deep_supervision)
+
+
+def _put_classes(arch_kwargs: dict[str, Any], names: Iterable[str]) -> None:
+    """Replace dotted paths by the classes they stand for; to be called once the plan's names were checked."""
+    for name in names:
+        if arch_kwargs[name] is not None:
+            arch_kwargs[name] = BUILDING_BLOCKS[arch_kwargs[name]]
 
 
 def _settings_for(configuration: Mapping[str, Any], family: str) -> FemurPlanSettings:
