@@ -27,7 +27,7 @@ from femur_nnunet.landmarks.sections import BoneVolume, Vector
 SideName = Literal["left", "right"]
 _SMOOTHING_MM = 0.6
 _POSITIONS = ("head_centre_mm", "shaft_point_mm")
-_DIRECTIONS = ("neck_axis", "shaft_axis")
+_DIRECTIONS = ("neck_axis", "shaft_axis", "shaft_curvature_per_mm")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class FemurLandmarks:
         From the head centre along the neck axis to where it passes the shaft axis most closely.
     shaft_radius_mm : float
         Radius of the circle with the mean area of the shaft's thinner half of sections.
+    shaft_curvature_per_mm : ndarray
+        Second derivative of the upper shaft's centreline, across the axis; backwards in a shaft bowed to the front.
     bow_radius_mm : float
         Radius of the circle through the shaft's section centroids seen from the side.
     trochanter_height_mm, trochanter_width_mm : float
@@ -85,6 +87,7 @@ class FemurLandmarks:
     offset_mm: float | None = None
     neck_length_mm: float | None = None
     shaft_radius_mm: float | None = None
+    shaft_curvature_per_mm: Vector | None = None
     bow_radius_mm: float | None = None
     trochanter_height_mm: float | None = None
     trochanter_width_mm: float | None = None

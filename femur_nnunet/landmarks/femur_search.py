@@ -8,16 +8,21 @@ import numpy as np
 
 from femur_nnunet.landmarks.head_sphere import LEAST_CAP_SHARE, HeadSphere, direction_of_neck, find_head
 from femur_nnunet.landmarks.sections import BoneVolume, Section, Vector, cross_section, fit_line
+from femur_nnunet.regions import REFERENCE_HEAD_RADIUS_MM, SHAFT_BEGINS_BELOW_MM
 
-REFERENCE_HEAD_RADIUS_MM = 22.5
-# The shaft begins this far below the head centre for a head radius of 22.5 mm: under the lesser trochanter.
-SHAFT_BEGINS_BELOW_MM = 72.0
+# Doubts about what was found.
+HEAD_INCOMPLETE = "head incomplete or not round"
+NECK_NOT_SETTLED = "neck axis did not settle"
+NO_WHOLE_NECK_SECTION = "no whole section of the neck"
+NARROWEST_AT_THE_END = "narrowest section at the end of the neck"
+SHAFT_AXIS_ASSUMED = "shaft axis assumed"
 LEAST_SHAFT_MM = 25.0
 # The axis is that of the upper shaft: further down the bow turns it, by a degree for each 17 mm.
 AXIS_LENGTH_MM = 60.0
 LEAST_BOW_MM = 80.0
 SHAFT_STEP_MM = 2.0
 _LOWEST_MM = 10.0
+_LEAST_FOR_CURVATURE = 8
 _TOO_SHORT = f"less than {LEAST_SHAFT_MM:.0f} mm of shaft below the lesser trochanter"
 _ON_SHAFT = ("shaft_axis", "shaft_point_mm", "neck_shaft_angle_deg", "anteversion_deg", "offset_mm", "neck_length_mm",
              "trochanter_height_mm", "trochanter_width_mm", "lesser_trochanter_below_mm",
@@ -50,7 +55,7 @@ class FemurSearch:
         """Return every quantity by its name in ``FemurLandmarks``."""
         head = self.head
         if head.cap_share < LEAST_CAP_SHARE:
-            self.flags.append("head incomplete or not round")
+            self.flags.append(HEAD_INCOMPLETE)
         neck_axis, narrowest_mm, section = self._neck()
         found: dict[str, Any] = {
             "head_centre_mm": head.centre_mm, "head_radius_mm": head.radius_mm,
@@ -86,12 +91,12 @@ class FemurSearch:
             if change < 0.15:
                 break
         else:
-            self.flags.append("neck axis did not settle")
+            self.flags.append(NECK_NOT_SETTLED)
         if narrowest is None:
-            self.flags.append("no whole section of the neck")
+            self.flags.append(NO_WHOLE_NECK_SECTION)
             narrowest = Section(float("nan"), centre + axis, float("nan"), float("nan"), True)
         elif at_mm > 2.0 * radius or at_mm < 0.85 * radius + 0.5:
-            self.flags.append("narrowest section at the end of the neck")
+            self.flags.append(NARROWEST_AT_THE_END)
         return axis, float(at_mm), narrowest
 
     def _shaft(self) -> dict[str, Any]:
@@ -101,7 +106,7 @@ class FemurSearch:
             self.missing["shaft_radius_mm"] = self.missing["bow_radius_mm"] = _TOO_SHORT
             axis = point = None
             if self.assumed is not None:
-                self.flags.append("shaft axis assumed")
+                self.flags.append(SHAFT_AXIS_ASSUMED)
                 axis = self.assumed / np.linalg.norm(self.assumed)
                 point = self._nearest_to_head(self._lowest_centroid(), axis)
             return {"shaft_length_mm": length, "shaft_axis": axis, "shaft_point_mm": point}
@@ -115,6 +120,7 @@ class FemurSearch:
             start = start_on_axis + axis * ((begins - start_on_axis[2]) / axis[2])
         areas = np.sort([cut.area_mm2 for cut in sections])[:max(3, len(sections) // 2)]
         return {"shaft_length_mm": length, "shaft_axis": axis, "shaft_point_mm": self._nearest_to_head(start, axis),
+                "shaft_curvature_per_mm": _curvature(middles[:round(AXIS_LENGTH_MM / SHAFT_STEP_MM)], axis),
                 "shaft_radius_mm": float(np.sqrt(areas.mean() / np.pi)),
                 "bow_radius_mm": self._bow(middles, axis, length)}
 
@@ -188,3 +194,11 @@ class FemurSearch:
         best = int(np.argmax(outwards))
         return {"lesser_trochanter_below_mm": float(-height[around][best]),
                 "lesser_trochanter_reach_mm": float(np.hypot(beside[around][best], behind[around][best]))}
+
+
+def _curvature(middles_mm: Vector, axis: Vector) -> Vector | None:
+    """Return the second derivative of a centreline's distance from its axis, a vector across the axis."""
+    if len(middles_mm) < _LEAST_FOR_CURVATURE:
+        return None
+    along = (middles_mm - middles_mm.mean(axis=0)) @ axis
+    return np.asarray(2.0 * np.polyfit(along, middles_mm - along[:, None] * axis, 2)[0])

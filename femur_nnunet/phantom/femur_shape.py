@@ -24,14 +24,17 @@ from femur_nnunet.phantom.shapes import (
     smooth_union,
     sphere,
 )
-from femur_nnunet.regions import REGION_MAP_LABELS, Region
+from femur_nnunet.regions import (
+    HEAD_ENDS_AT_RADII,
+    NECK_ENDS_BEFORE_SHAFT_AXIS_MM,
+    REFERENCE_HEAD_RADIUS_MM,
+    REGION_MAP_LABELS,
+    SHAFT_BEGINS_BELOW_MM,
+    Region,
+)
 
-# Heights below the head centre for a head radius of 22.5 mm, as on the mean of the label maps.
+# Height below the head centre for a head radius of 22.5 mm, as on the mean of the label maps.
 LESSER_TROCHANTER_BELOW_MM = 50.0
-SHAFT_BEGINS_BELOW_MM = 72.0
-REFERENCE_HEAD_RADIUS_MM = 22.5
-# Share of the head radius along the neck axis where the head ends and the neck begins.
-HEAD_ENDS_AT_RADII = 0.85
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class FemurShape:
     @cached_property
     def neck_ends_at_mm(self) -> float:
         """Distance along the neck axis at which the trochanteric region begins."""
-        return self.neck_length_mm - 17.0 * self.scale
+        return self.neck_length_mm - NECK_ENDS_BEFORE_SHAFT_AXIS_MM * self.scale
 
     @cached_property
     def shaft_point(self) -> NDArray[np.float64]:

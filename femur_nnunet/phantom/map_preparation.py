@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from skimage import measure
 
 from femur_nnunet.landmarks.femur_landmarks import FemurLandmarks, bone_volume
-from femur_nnunet.landmarks.femur_search import SHAFT_BEGINS_BELOW_MM
+from femur_nnunet.landmarks.femur_search import SHAFT_AXIS_ASSUMED
 from femur_nnunet.landmarks.sections import BoneVolume
 from femur_nnunet.phantom.anatomy import SIDES, FemurAnatomy, SideName
 from femur_nnunet.phantom.anatomy_file import AnatomyFile
-from femur_nnunet.phantom.femur_shape import REFERENCE_HEAD_RADIUS_MM
 from femur_nnunet.phantom.hip_measurement import HipMeasurement, measure_hips
 from femur_nnunet.phantom.label_maps import Bone, HipLabelMap
 from femur_nnunet.phantom.lattice import Lattice, distance_from_share
 from femur_nnunet.phantom.shapes import Coordinates, FloatArray, ellipse_tube, smooth_step
+from femur_nnunet.regions import REFERENCE_HEAD_RADIUS_MM, SHAFT_BEGINS_BELOW_MM
 
 FEMUR_STEP_MM, HIP_STEP_MM, SACRUM_STEP_MM = 1.0, 1.25, 2.0
 _BLUR_MM = 0.9
@@ -134,7 +134,7 @@ def _prepare_femur(hips: HipLabelMap, side: SideName, measured: HipMeasurement, 
     axes = hip_axes @ rotation
     lattice, cut_mm = _femur_lattice(bone, hips, head, axes, anatomy, shaft_point, marks)
     return PreparedFemur(lattice, rotation, anatomy, rotation.T @ neck, shaft_point, _joint_surface(lattice), cut_mm,
-                         "shaft axis assumed" in marks.flags)
+                         SHAFT_AXIS_ASSUMED in marks.flags)
 
 
 def _anatomy(marks: FemurLandmarks, joint_gap_mm: float, distributions: AnatomyFile) -> FemurAnatomy:

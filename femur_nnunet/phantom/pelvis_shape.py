@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from femur_nnunet.phantom.femur_shape import REFERENCE_HEAD_RADIUS_MM
 from femur_nnunet.phantom.shapes import (
     Coordinates,
     FloatArray,
@@ -21,6 +20,7 @@ from femur_nnunet.phantom.shapes import (
     smooth_union,
     sphere,
 )
+from femur_nnunet.regions import REFERENCE_HEAD_RADIUS_MM
 
 # Unit normal of the cup's opening: outwards, forwards and downwards.
 CUP_OPENING = np.array([0.63, -0.23, -0.742]) / np.linalg.norm([0.63, -0.23, -0.742])
