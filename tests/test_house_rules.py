@@ -53,7 +53,7 @@ def test_a_room_imports_only_what_it_may(path):
         assert not starts_with(module, ROOMS), f"{module}: a room under its bare name"
 
 
-@pytest.mark.parametrize("room", ["dataset_conversion", "evaluation", "volume_io", "phantom"])
+@pytest.mark.parametrize("room", ["dataset_conversion", "evaluation", "volume_io", "phantom", "randomised"])
 def test_rooms_without_networks_do_not_load_torch(room):
     code = (f"import sys, pkgutil, importlib, femur_nnunet.{room} as room\n"
             "[importlib.import_module(room.__name__ + '.' + m.name) for m in pkgutil.iter_modules(room.__path__)]\n"
@@ -94,11 +94,15 @@ def test_every_package_and_every_module_is_installed():
     assert listed == present
 
 
-def test_every_console_script_has_its_function():
+def console_scripts() -> dict[str, str]:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
-    for line in config["options.entry_points"]["console_scripts"].strip().splitlines():
-        name, target = (part.strip() for part in line.split("="))
+    lines = config["options.entry_points"]["console_scripts"].strip().splitlines()
+    return {name.strip(): target.strip() for name, target in (line.split("=") for line in lines)}
+
+
+def test_every_console_script_has_its_function():
+    for name, target in console_scripts().items():
         module, function = target.split(":")
         spec = importlib.util.find_spec(module)
         assert spec is not None, name
@@ -116,14 +120,16 @@ def test_the_plugin_folder_holds_one_module_with_a_name_of_its_own():
 
 
 @pytest.mark.parametrize("command", ["convert_qct_sites", "femur_splits", "femur_plan", "femur_eval", "femur_phantom",
-                                     "femur_env", "femur_doctor", "femur_demo", "femur_study",
+                                     "femur_renderings", "femur_env", "femur_doctor", "femur_demo", "femur_study",
                                      "femur_probe"])
 def test_every_command_has_help_with_an_example_and_a_version(command):
-    program = Path(sys.executable).parent / command
+    # By its entry point and not by the installed script: a checkout may be newer than the installation.
+    module, function = console_scripts()[command].split(":")
+    program = [sys.executable, "-c", f"import sys; from {module} import {function}; sys.exit({function}())"]
     environment = {**os.environ, "COLUMNS": "120"}
-    helped = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, env=environment)
+    helped = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True, env=environment)
     assert "example:" in helped.stdout
     for option in ("--quiet", "--verbose", "--json", "--version"):
         assert option in helped.stdout
-    versioned = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    versioned = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
     assert versioned.stdout.strip() == f"{command} 0.1.0"

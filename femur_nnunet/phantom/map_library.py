@@ -21,8 +21,8 @@ from femur_nnunet.phantom.lattice import Lattice
 from femur_nnunet.phantom.map_preparation import PreparedFemur, PreparedMap, prepare_map
 
 # Raised when preparation changes, so that no stale cache is taken.
-_PREPARATION = 1
-# About 18 MB each.
+_PREPARATION = 2
+# About 22 MB each.
 _MAPS_IN_MEMORY = 6
 
 

@@ -26,8 +26,8 @@ _MARGIN_MM = 8.0
 TAPER_MM = 45.0
 # The shaft's section is the mean over this length above the cut: further up it widens to the trochanters.
 MEAN_OVER_MM = 12.0
-# What the scan shows of hip bone and sacrum: nothing higher above the head centres than this.
-TOP_ABOVE_HEADS_MM = 100.0
+# What is kept of hip bone and sacrum: nothing higher above the head centres than this.
+TOP_ABOVE_HEADS_MM = 160.0
 _CONTACT_POINTS = 1500
 
 

@@ -92,11 +92,14 @@ class WarpedBody:
         Displacement in the map's own size.
     head_at_mm : float
         Distance of the head centres from the midline in the map.
+    warp_sd_mm : float
+        Standard deviation of the displacement far from the joints.
     """
 
     size: float
     warp: ElasticWarp
     head_at_mm: float
+    warp_sd_mm: float = WARP_SD_MM
 
     def unwarp(self, at: Coordinates, side: SideName | None) -> Coordinates:
         """Return where points lie in the map: of the hip frame of a side, or of the pelvis frame (None)."""
@@ -148,7 +151,7 @@ class MappedBones:
     def femur_box_mm(self, side: SideName) -> Corners:
         """Return the box of the lattice with room for the warp, down to below every field of view."""
         ends = self._femora[side].prepared.lattice.ends_mm * self.body.size
-        margin = 3.0 * WARP_SD_MM
+        margin = 3.0 * self.body.warp_sd_mm
         ends += np.array([[-margin], [margin]])
         ends[0, 2] = min(ends[0, 2], _LOWEST_MM)
         return np.asarray(ends)
@@ -187,7 +190,7 @@ class MappedBones:
         return np.float32(self.body.size) * self.prepared.sacrum.at(self.body.unwarp(at, None))
 
     def _grown(self, lattice: Lattice) -> Corners:
-        return np.asarray(lattice.ends_mm * self.body.size + np.array([[-3.0], [3.0]]) * WARP_SD_MM)
+        return np.asarray(lattice.ends_mm * self.body.size + np.array([[-3.0], [3.0]]) * self.body.warp_sd_mm)
 
     def _contact_points(self, side: SideName) -> Vector:
         """Return the femur's surface near the joint in its own frame."""
@@ -232,7 +235,8 @@ def own_leg_pose(rotation: Vector, rotation_deg: float) -> LegPose:
 
 
 def with_bones_of(participant: Participant, prepared: PreparedMap, distributions: AnatomyFile,
-                  rng: np.random.Generator, *, bone_size_factor: float = 1.0) -> Participant:
+                  rng: np.random.Generator, *, bone_size_factor: float = 1.0,
+                  warp_sd_mm: float = WARP_SD_MM) -> Participant:
     """Give a participant the bones of a label map.
 
     The map is brought half the way (on a logarithmic scale) from its own size to that of the participant's
@@ -250,13 +254,15 @@ def with_bones_of(participant: Participant, prepared: PreparedMap, distributions
         Source of the elastic variation.
     bone_size_factor : float
         Factor of the site's population, which the drawn femora hold already.
+    warp_sd_mm : float
+        Standard deviation of the elastic variation far from the joints.
     """
     drawn = participant.femora["left"].head_radius_mm / bone_size_factor
     own = float(np.mean([prepared.femora[side].anatomy.head_radius_mm for side in SIDES]))
     size = float(np.clip(np.sqrt(drawn / own), LEAST_SIZE_FACTOR, LARGEST_SIZE_FACTOR)) * bone_size_factor
-    warp = ElasticWarp.draw(rng, sd_mm=WARP_SD_MM, head_at_mm=prepared.head_distance_mm / 2,
+    warp = ElasticWarp.draw(rng, sd_mm=warp_sd_mm, head_at_mm=prepared.head_distance_mm / 2,
                             head_radius_mm=max(prepared.femora[side].anatomy.head_radius_mm for side in SIDES))
-    body = WarpedBody(size, warp, prepared.head_distance_mm / 2)
+    body = WarpedBody(size, warp, prepared.head_distance_mm / 2, warp_sd_mm)
     bones = MappedBones(prepared, body, distributions.leg_rotation_of_maps_deg, participant.pelvic_tilt_deg)
     return replace(participant, femora={side: bones.femur(side).anatomy for side in SIDES},
                    head_distance_mm=bones.head_distance_mm, bones_from_map=bones)

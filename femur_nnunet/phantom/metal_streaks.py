@@ -8,6 +8,8 @@ bone and along the metal's long axis, bright and dark rays beside it.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -27,7 +29,8 @@ STRONGEST_HU = 500.0
 _SLICES_AT_ONCE = 24
 
 
-def add_metal_streaks(hu: FloatArray, pixel_mm: float, rng: np.random.Generator) -> int:
+def add_metal_streaks(hu: FloatArray, pixel_mm: float, rng: np.random.Generator, *,
+                      pixels: int = COARSE_PIXELS, views: int = VIEWS) -> int:
     """Add streaks to every slice that holds metal, in place, and return how many those are.
 
     Parameters
@@ -38,16 +41,18 @@ def add_metal_streaks(hu: FloatArray, pixel_mm: float, rng: np.random.Generator)
         In-plane spacing.
     rng : numpy.random.Generator
         Source of the noise of starved rays.
+    pixels, views : int
+        Edge of the coarse grid and number of projections: the work grows with ``pixels ** 2 * views``.
     """
     chosen = np.flatnonzero((hu > METAL_BEGINS_HU).reshape(hu.shape[0], -1).sum(axis=1) >= 4)
     if chosen.size == 0:
         return 0
     side = max(hu.shape[1:])
-    step = side * pixel_mm / COARSE_PIXELS
-    projector = _projector(COARSE_PIXELS)
-    shrink = [_box_average(size, side) for size in hu.shape[1:]]
+    step = side * pixel_mm / pixels
+    projector = _projector(pixels, views)
+    shrink = [_box_average(size, side, pixels) for size in hu.shape[1:]]
     # Positions of the image's pixels on the coarse grid, whose first pixel is centred at half a step.
-    grow = [cubic_weights((np.arange(size) + (side - size) / 2 + 0.5) * COARSE_PIXELS / side - 0.5, COARSE_PIXELS)
+    grow = [cubic_weights((np.arange(size) + (side - size) / 2 + 0.5) * pixels / side - 0.5, pixels)
             for size in hu.shape[1:]]
     for start in range(0, chosen.size, _SLICES_AT_ONCE):
         block = chosen[start:start + _SLICES_AT_ONCE]
@@ -63,24 +68,25 @@ def add_metal_streaks(hu: FloatArray, pixel_mm: float, rng: np.random.Generator)
         error = -np.float32(HARDENING_METAL) * p_metal ** 2 - np.float32(HARDENING_BODY) * p_metal * p_body
         starved = np.float32(STARVATION) * np.exp(0.5 * np.minimum(p_body + p_metal, np.float32(13.0)))
         error += rng.standard_normal(error.shape, dtype=np.float32) * starved * (p_metal > 0.05)
-        filtered = _ramp(error.reshape(VIEWS, -1, block.size), step)
-        streaks = projector.T @ filtered.reshape(-1, block.size) * np.float32(np.pi / VIEWS)
-        image = streaks.T.reshape(block.size, COARSE_PIXELS, COARSE_PIXELS) * np.float32(
+        filtered = _ramp(error.reshape(views, -1, block.size), step)
+        streaks = projector.T @ filtered.reshape(-1, block.size) * np.float32(np.pi / views)
+        image = streaks.T.reshape(block.size, pixels, pixels) * np.float32(
             1000.0 / WATER_ATTENUATION_PER_MM)
         fine = np.matmul(np.matmul(grow[0], image), grow[1].T)
         hu[block] += np.where(planes < METAL_BEGINS_HU, np.clip(fine, -STRONGEST_HU, STRONGEST_HU), 0)
     return int(chosen.size)
 
 
-def _projector(size: int) -> sparse.csr_matrix:
+@functools.lru_cache(maxsize=2)
+def _projector(size: int, views: int) -> sparse.csr_matrix:
     """Return the matrix (views * bins, pixels) of parallel projections with linear shares between bins."""
     centre = (size - 1) / 2
     y, x = np.meshgrid(np.arange(size) - centre, np.arange(size) - centre, indexing="ij")
     bins = int(np.ceil(size * np.sqrt(2))) + 2
     rows, columns, values = [], [], []
     pixel = np.arange(size * size)
-    for view in range(VIEWS):
-        angle = np.pi * view / VIEWS
+    for view in range(views):
+        angle = np.pi * view / views
         where = (x * np.cos(angle) + y * np.sin(angle)).ravel() + (bins - 1) / 2
         low = where.astype(np.int64)
         share = (where - low).astype(np.float32)
@@ -89,7 +95,7 @@ def _projector(size: int) -> sparse.csr_matrix:
             columns.append(pixel)
             values.append(weight)
     return sparse.csr_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
-                             shape=(VIEWS * bins, size * size), dtype=np.float32)
+                             shape=(views * bins, size * size), dtype=np.float32)
 
 
 def _ramp(sinogram: FloatArray, step_mm: float) -> FloatArray:
@@ -102,10 +108,10 @@ def _ramp(sinogram: FloatArray, step_mm: float) -> FloatArray:
     return np.fft.irfft(spectrum, n=length, axis=1)[:, :bins].astype(np.float32)
 
 
-def _box_average(size: int, side: int) -> NDArray[np.float32]:
+def _box_average(size: int, side: int, pixels: int) -> NDArray[np.float32]:
     """Return the matrix (coarse, size) that averages a centred axis of ``size`` of ``side`` pixels."""
-    edges = np.arange(COARSE_PIXELS + 1) * side / COARSE_PIXELS - (side - size) / 2
+    edges = np.arange(pixels + 1) * side / pixels - (side - size) / 2
     pixel = np.arange(size)
     low = np.maximum(edges[:-1, None], pixel[None, :])
     high = np.minimum(edges[1:, None], pixel[None, :] + 1)
-    return (np.maximum(high - low, 0) * COARSE_PIXELS / side).astype(np.float32)
+    return (np.maximum(high - low, 0) * pixels / side).astype(np.float32)

@@ -40,7 +40,8 @@ class SoftPart:
 
 
 def pelvic_organs(lattice: CoarseLattice, at: Coordinates, box: Box, body: BodyAnatomy, sex: Sex, *,
-                  half_mm: float, contrast: bool, rng: np.random.Generator) -> list[SoftPart]:
+                  half_mm: float, urine_hu: float, rng: np.random.Generator,
+                  bowel_contrast_hu: float = 0.0) -> list[SoftPart]:
     """Return the organs as fields on a part of the lattice.
 
     Parameters
@@ -55,10 +56,12 @@ def pelvic_organs(lattice: CoarseLattice, at: Coordinates, box: Box, body: BodyA
         Whose they are.
     half_mm : float
         Half the distance of the head centres.
-    contrast : bool
-        Whether the urine holds contrast medium.
+    urine_hu : float
+        HU of the urine, with or without contrast medium.
     rng : numpy.random.Generator
         Decides where bowel loops lie; the same for all scans of a person.
+    bowel_contrast_hu : float
+        What contrast medium adds to the bowel's contents.
     """
     parts: list[SoftPart] = []
 
@@ -76,7 +79,7 @@ def pelvic_organs(lattice: CoarseLattice, at: Coordinates, box: Box, body: BodyA
     for centre, half_axes, gas in _bowel_loops(rng, half_mm, radius):
         loop = ellipsoid(at, centre, half_axes)
         add(loop, WALL_HU)
-        add(loop + np.float32(3.0), CONTENTS_HU, 60.0 if gas else 12.0)
+        add(loop + np.float32(3.0), CONTENTS_HU + bowel_contrast_hu, 60.0 if gas else 12.0)
         if gas:
             bubble = (centre[0], centre[1] - 0.35 * half_axes[1], centre[2])
             add(ellipsoid(at, bubble, tuple(0.45 * half for half in half_axes)), GAS_HU)
@@ -91,7 +94,7 @@ def pelvic_organs(lattice: CoarseLattice, at: Coordinates, box: Box, body: BodyA
     bladder = ellipsoid(at, (float(rng.normal(0, 2)), middle, 0.55 * radius - 6.0),
                         (1.05 * radius, 0.8 * radius, 0.78 * radius))
     add(bladder - np.float32(2.5), WALL_HU)
-    add(bladder, CONTRAST_URINE_HU if contrast else BLADDER_HU)
+    add(bladder, urine_hu)
     bend = float(rng.normal(0, 4))
     rectum = np.minimum(capsule(at, (0, 58, -52), (bend, 62, 0), 12, 17),
                         capsule(at, (bend, 62, 0), (-bend, 68, 80), 17, 17))

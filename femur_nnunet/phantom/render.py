@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from femur_nnunet.phantom.anatomy import SIDES, Participant
 from femur_nnunet.phantom.body_shape import CENTRE_BEHIND_HEADS_MM
 from femur_nnunet.phantom.calibration import CalibrationRods, DensityUnit
-from femur_nnunet.phantom.metal_streaks import add_metal_streaks
+from femur_nnunet.phantom.metal_streaks import COARSE_PIXELS, VIEWS, add_metal_streaks
 from femur_nnunet.phantom.pose import Pose
 from femur_nnunet.phantom.scan_grid import SCAN_SIZES, RenderGrid, ScanSize
 from femur_nnunet.phantom.scan_noise import BodySection, noise_sd_hu
@@ -23,6 +23,7 @@ from femur_nnunet.phantom.scanner import (
     slice_profile,
 )
 from femur_nnunet.phantom.scene import MASK_LABELS, Scene
+from femur_nnunet.phantom.shapes import FloatArray
 from femur_nnunet.phantom.tiers import ScannerTier
 from femur_nnunet.volume_io.volume import Grid
 
@@ -101,18 +102,8 @@ def render_scan(participant: Participant, pose: Pose, scanner: ScannerTier, *, u
     for side in SIDES:
         scene.add_hip(side)
     scene.add_implant()
-    pixel_mm = fine.grid.spacing_mm_ijk[0]
-    hu = slice_profile(scene.hu, substeps=fine.substeps, margin=fine.margin, thickness_mm=fine.thickness_mm,
-                       fine_spacing_mm=fine.fine_step_mm, slice_count=fine.grid.size_ijk[2])
-    saturate_bone(hu, scanner.bone_saturation_per_1000_hu)
-    harden_beam(hu, scanner.beam_hardening_hu, pixel_mm)
-    rng = np.random.default_rng(noise_seed)
-    streaked = add_metal_streaks(hu, pixel_mm, rng)
-    body = _body_section(participant, pose, fine.grid)
-    noise = noise_sd_hu(scanner, body.diameter_mm * WATER_EQUIVALENT_FACTOR)
-    offset = float(rng.normal(0.0, scanner.hu_offset_sd)) if scanner.hu_offset_sd else 0.0
-    hu = kernel_and_noise(hu, scanner, pixel_mm=pixel_mm, noise_hu=noise, rng=rng, body=body)
-    image = digitise(hu, scanner, slice_spacing_mm=fine.grid.spacing_mm_ijk[2], scan_offset_hu=offset)
+    image, formed = form_image(scene.hu, fine, scanner, body_section(participant, pose, fine.grid),
+                               np.random.default_rng(noise_seed))
     _, y_mm, x_mm = fine.axes_mm_zyx()
     rod_hu = rods.measure_hu(image, x_mm, y_mm)
     slope, intercept = rods.fit(rod_hu)
@@ -128,9 +119,9 @@ def render_scan(participant: Participant, pose: Pose, scanner: ScannerTier, *, u
         "k2hpo4_per_ha": scanner.k2hpo4_per_ha,
         "rods": [{"density_mg_cc": known, "measured_hu": round(measured, 3)}
                  for known, measured in zip(rods.densities_mg_cc, rod_hu, strict=True)],
-        "noise_sd_hu": round(noise, 4),
-        "scan_offset_hu": round(offset, 4),
-        "findings": {**asdict(participant.findings), "slices_with_streaks": streaked},
+        "noise_sd_hu": round(formed.noise_sd_hu, 4),
+        "scan_offset_hu": round(formed.offset_hu, 4),
+        "findings": {**asdict(participant.findings), "slices_with_streaks": formed.slices_with_streaks},
         "participant": {"sex": participant.sex, "age_years": participant.age_years},
         "anatomy": {"bone": asdict(participant.bone), "body": asdict(participant.body),
                     "femora": {side: asdict(participant.femora[side]) for side in SIDES}},
@@ -141,7 +132,54 @@ def render_scan(participant: Participant, pose: Pose, scanner: ScannerTier, *, u
                         rod_hu, slope, intercept, truth)
 
 
-def _body_section(participant: Participant, pose: Pose, grid: Grid) -> BodySection:
+@dataclass(frozen=True)
+class ImageFormation:
+    """What was drawn or computed while an image was formed."""
+
+    noise_sd_hu: float
+    offset_hu: float
+    slices_with_streaks: int
+
+
+def form_image(object_hu: FloatArray, fine: RenderGrid, scanner: ScannerTier, body: BodySection,
+               rng: np.random.Generator, *, streak_pixels: int = COARSE_PIXELS,
+               streak_views: int = VIEWS) -> tuple[NDArray[np.int16], ImageFormation]:
+    """Make the scanner's image of an object.
+
+    Parameters
+    ----------
+    object_hu : ndarray
+        The object on the fine grid, shape (z, y, x).
+    fine, scanner
+        Where it lies and what looks at it.
+    body : BodySection
+        Shapes the noise.
+    rng : numpy.random.Generator
+        Source of noise, streaks and this scan's own offset.
+    streak_pixels, streak_views : int
+        Grid and projections from which metal streaks are computed.
+
+    Returns
+    -------
+    image : ndarray of int16
+        On the scan's own grid.
+    formation : ImageFormation
+        What belongs to the truth.
+    """
+    pixel_mm = fine.grid.spacing_mm_ijk[0]
+    hu = slice_profile(object_hu, substeps=fine.substeps, margin=fine.margin, thickness_mm=fine.thickness_mm,
+                       fine_spacing_mm=fine.fine_step_mm, slice_count=fine.grid.size_ijk[2])
+    saturate_bone(hu, scanner.bone_saturation_per_1000_hu)
+    harden_beam(hu, scanner.beam_hardening_hu, pixel_mm)
+    streaked = add_metal_streaks(hu, pixel_mm, rng, pixels=streak_pixels, views=streak_views)
+    noise = noise_sd_hu(scanner, body.diameter_mm * WATER_EQUIVALENT_FACTOR)
+    offset = float(rng.normal(0.0, scanner.hu_offset_sd)) if scanner.hu_offset_sd else 0.0
+    hu = kernel_and_noise(hu, scanner, pixel_mm=pixel_mm, noise_hu=noise, rng=rng, body=body)
+    image = digitise(hu, scanner, slice_spacing_mm=fine.grid.spacing_mm_ijk[2], scan_offset_hu=offset)
+    return image, ImageFormation(noise, offset, streaked)
+
+
+def body_section(participant: Participant, pose: Pose, grid: Grid) -> BodySection:
     """Return the body as an ellipse, its centre from the image's middle."""
     body = participant.body
     middle = [start + (count - 1) / 2 * step for start, count, step

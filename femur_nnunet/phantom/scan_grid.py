@@ -46,12 +46,16 @@ class RenderGrid:
         Fine slices for each slice, and beyond the first and last one.
     thickness_mm : float
         Slice thickness, which may exceed the spacing.
+    averaged_mm_zyx : tuple of float, optional
+        Box that a fine voxel averages over; without it the voxel itself. A smaller one renders what is
+        left of a finer scan of which every n-th voxel was kept.
     """
 
     grid: Grid
     substeps: int
     margin: int
     thickness_mm: float
+    averaged_mm_zyx: tuple[float, float, float] | None = None
 
     @classmethod
     def build(cls, grid: Grid, thickness_mm: float) -> RenderGrid:
@@ -70,6 +74,16 @@ class RenderGrid:
     def spacing_mm_zyx(self) -> tuple[float, float, float]:
         """Spacing of the fine grid."""
         return self.fine_step_mm, self.grid.spacing_mm_ijk[1], self.grid.spacing_mm_ijk[0]
+
+    @property
+    def voxel_mm_zyx(self) -> tuple[float, float, float]:
+        """Box that a fine voxel averages over."""
+        return self.averaged_mm_zyx or self.spacing_mm_zyx
+
+    @property
+    def blend_mm(self) -> float:
+        """Width in the plane over which borders of soft parts are blended."""
+        return self.voxel_mm_zyx[2]
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:

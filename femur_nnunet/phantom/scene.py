@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femur_nnunet.phantom.anatomy import LEAST_CLEARANCE_MM, SIDES, Participant, SideName
+from femur_nnunet.phantom.arms import Arm
 from femur_nnunet.phantom.body_shape import AIR_HU, CENTRE_BEHIND_HEADS_MM, LegLean, body_field
 from femur_nnunet.phantom.bone_geometry import bones_of
 from femur_nnunet.phantom.calibration import CalibrationRods
+from femur_nnunet.phantom.contrast import NO_CONTRAST, ContrastMedium
 from femur_nnunet.phantom.femur_shape import FemurShape
 from femur_nnunet.phantom.femur_tissue import cortical_density, cortical_thickness, spongy_density
 from femur_nnunet.phantom.implants import implant_parts, resected
@@ -22,7 +24,8 @@ from femur_nnunet.phantom.pelvis_tissue import CORTICAL_SHARE, pelvic_cortex, pe
 from femur_nnunet.phantom.pose import Pose
 from femur_nnunet.phantom.scan_grid import RenderGrid
 from femur_nnunet.phantom.shapes import Coordinates, FloatArray, coverage, rescale_to_distance, sphere
-from femur_nnunet.phantom.soft_tissue import place_soft_tissue
+from femur_nnunet.phantom.soft_tissue import GRAIN_MM, place_soft_tissue
+from femur_nnunet.phantom.spine import LumbarSpine, foot_of_spine
 from femur_nnunet.phantom.tiers import ScannerTier
 from femur_nnunet.phantom.tissue import (
     CARTILAGE_HU,
@@ -32,6 +35,7 @@ from femur_nnunet.phantom.tissue import (
     soft_tissue_labels,
 )
 from femur_nnunet.phantom.truth import RIGHT_REGION_OFFSET, axes_truth, region_quantities
+from femur_nnunet.phantom.underlay import FreeUnderlay
 
 MASK_LABELS: dict[SideName, int] = {"left": 1, "right": 2}
 LEAST_COVER_MM = 14.0
@@ -41,6 +45,7 @@ FEMUR_TISSUES = (Tissue.FEMUR_CORTEX, Tissue.FEMUR_SPONGIOSA, Tissue.FEMUR_MARRO
 # Sideways over downwards: how the femoral shafts converge in the pose that the thighs are drawn for.
 NEUTRAL_SHAFT_LEAN = -0.07
 _SLAB_SLICES = 8
+_FEWEST_VOXELS = 3
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,19 @@ class _TurnedFemur:
 class Scene:
     """The object on the fine grid while it is put together.
 
+    Parameters
+    ----------
+    participant, pose, scanner, fine
+        Who, how they lie, on what, and where the fine voxels are.
+    rods : CalibrationRods or FreeUnderlay
+        What lies under the patient.
+    contrast : ContrastMedium
+        Contrast medium of this scan.
+    grain_mm : float
+        Coarseness of the fat within muscle.
+    slab_slices : int
+        Soft tissue is filled so many fine slices at a time.
+
     Attributes
     ----------
     hu : ndarray of float32
@@ -69,9 +87,11 @@ class Scene:
     """
 
     def __init__(self, participant: Participant, pose: Pose, scanner: ScannerTier, fine: RenderGrid,
-                 rods: CalibrationRods) -> None:
+                 rods: CalibrationRods | FreeUnderlay, *, contrast: ContrastMedium = NO_CONTRAST,
+                 grain_mm: float = GRAIN_MM, slab_slices: int = _SLAB_SLICES) -> None:
+        self.grain_mm, self.slab_slices = grain_mm, slab_slices
         self.participant, self.pose, self.scanner = participant, pose, scanner
-        self.fine, self.rods = fine, rods
+        self.fine, self.rods, self.contrast = fine, rods, contrast
         self.bones = bones_of(participant)
         self.turns = {side: self.bones.leg_turn(side, pose) for side in SIDES}
         self.hu: FloatArray = np.empty(fine.shape_zyx, dtype=np.float32)
@@ -94,15 +114,17 @@ class Scene:
             self.participant, (z_mm, y_mm[rows], x_mm[columns]), body_rotation=self.pose.body_rotation,
             origin_mm_lps=origin, frames=[self._hip_frame(side) for side in SIDES], lean=lean,
             back_plane_mm=self.rods.pad_top_mm - origin[1],
-            fat_hu=body.fat_hu + self.scanner.hu_of_fat_shift, pixel_mm=pixel)
+            fat_hu=body.fat_hu + self.scanner.hu_of_fat_shift, pixel_mm=pixel, contrast=self.contrast,
+            grain_mm=self.grain_mm)
         rod_slope = self._hu_per_mg_cc * (self.scanner.k2hpo4_per_ha if self.rods.unit == "HA" else 1.0)
         everywhere = self.fine.coordinates((slice(0, 1), slice(None), slice(None)))
-        section, share = self.rods.section_hu(everywhere.x[0], everywhere.y[0], rod_slope, pixel)
+        blend = self.fine.blend_mm
+        section, share = self.rods.section_hu(everywhere.x[0], everywhere.y[0], rod_slope, blend)
         table = _bounds(share > 0)
         self.hu[...] = AIR_HU
-        for start in range(0, self.hu.shape[0], _SLAB_SLICES):
-            part = slice(start, min(start + _SLAB_SLICES, self.hu.shape[0]))
-            hu = soft.slab_hu(part, pixel)
+        for start in range(0, self.hu.shape[0], self.slab_slices):
+            part = slice(start, min(start + self.slab_slices, self.hu.shape[0]))
+            hu = soft.slab_hu(part, blend)
             self.hu[part, rows, columns] = hu
             self.tissue[part, rows, columns] = soft_tissue_labels(hu, soft.fat_hu, body.muscle_hu)
             under = self.hu[part, table[0], table[1]]
@@ -135,7 +157,7 @@ class Scene:
         rotation = self.pose.pelvis_rotation(self.participant.pelvic_tilt_deg)
         origin = np.asarray(self.pose.translation_mm_lps)
         box = self.fine.box_around(self.bones.sacrum_box_mm(), rotation, origin)
-        if _is_empty(box):
+        if _is_thin(box):
             return
         at = self.fine.coordinates(box).moved(rotation, origin)
         skin = body_field(self.fine.coordinates(box).moved(self.pose.body_rotation, origin),
@@ -143,8 +165,48 @@ class Scene:
         # The bone lies under skin and fat however the pelvis is tilted.
         field = np.maximum(self.bones.sacrum_field(at), skin + np.float32(LEAST_COVER_MM))
         field = np.maximum(field, -sacral_foramina(at))
-        distance, width = rescale_to_distance(field, self.fine.spacing_mm_zyx)
+        distance, width = self._distance(field)
         self._add_other_bone(box, at, distance, width, self.hu[box].copy(), Tissue.SACRUM, seed=2)
+
+    def add_spine(self) -> None:
+        """Add lumbar vertebrae above the sacrum, wherever its upper end lies."""
+        rotation = self.pose.pelvis_rotation(self.participant.pelvic_tilt_deg)
+        origin = np.asarray(self.pose.translation_mm_lps)
+        low, high = self.bones.sacrum_box_mm()
+        x, y, z = (np.arange(start, end, 4.0, dtype=np.float32) for start, end in zip(low, high, strict=True))
+        mesh = Coordinates(x[None, None, :], y[None, :, None], z[:, None, None])
+        foot = foot_of_spine(self.bones.sacrum_field(mesh), mesh)
+        if foot is None:
+            return
+        spine = LumbarSpine(foot, self.participant.head_distance_mm / 178.0)
+        box = self.fine.box_around(spine.box_mm, rotation, origin)
+        if _is_thin(box):
+            return
+        at = self.fine.coordinates(box).moved(rotation, origin)
+        skin = body_field(self.fine.coordinates(box).moved(self.pose.body_rotation, origin),
+                          self.participant.body, self.participant.head_distance_mm)
+        distance, width = self._distance(np.maximum(spine.field(at), skin + np.float32(LEAST_COVER_MM)))
+        self._add_other_bone(box, at, distance, width, self.hu[box].copy(), Tissue.OTHER_BONE, seed=8)
+
+    def add_arm(self, arm: Arm) -> None:
+        """Lay a forearm and hand beside or upon the body, wherever there is air."""
+        box = self.fine.box_around(arm.box_mm, np.eye(3), np.zeros(3))
+        if _is_empty(box):
+            return
+        hu, tissue = self.hu[box], self.tissue[box]
+        free = np.clip((np.float32(-300) - hu) / np.float32(400), 0, 1)
+        for number, (field, value) in enumerate(arm.parts(self.fine.coordinates(box))):
+            share = coverage(field, self.fine.blend_mm) * free
+            hu += share * (np.float32(value) - hu)
+            tissue[share > 0.5] = Tissue.OTHER_SOFT if number < 3 else Tissue.OTHER_BONE
+
+    def shows_hip(self, side: SideName) -> bool:
+        """Say whether enough of a hip lies on the grid to be rendered."""
+        head = self.pose.head_centre_mm(side, self.participant.head_distance_mm)
+        boxes = (self.fine.box_around(self.bones.femur_box_mm(side), self.turns[side].rotation, head),
+                 self.fine.box_around(self.bones.hip_box_mm(side), self.pose.hip_rotation(
+                     side, self.participant.pelvic_tilt_deg), head))
+        return not any(_is_thin(box) for box in boxes)
 
     def add_hip(self, side: SideName) -> None:
         """Add one femur and the hip bone around its head."""
@@ -161,7 +223,7 @@ class Scene:
         field = self.bones.hip_field(side, at)
         near, within = _overlap(box, turned.box)
         field[near] = np.maximum(field[near], np.float32(LEAST_CLEARANCE_MM) - turned.distance[within])
-        distance, width = rescale_to_distance(field, self.fine.spacing_mm_zyx)
+        distance, width = self._distance(field)
         self._add_other_bone(box, at, distance, width, soft, Tissue.HIP_BONE,
                              seed=3 if side == "left" else 4,
                              cup_radius_mm=anatomy.head_radius_mm + anatomy.joint_gap_mm)
@@ -178,16 +240,16 @@ class Scene:
         corners = self.bones.femur_box_mm(side) + np.array([[-8.0, -8.0, 0.0], [8.0, 8.0, 10.0]])
         box = self.fine.box_around(corners, rotation, head)
         at = self.fine.coordinates(box).moved(rotation, head)
-        pixel = self.fine.grid.spacing_mm_ijk[0]
+        blend = self.fine.blend_mm
         hu, tissue = self.hu[box], self.tissue[box]
         if kind == "prosthesis":
             own = np.isin(tissue, FEMUR_TISSUES)
-            removed = coverage(resected(femur, at), pixel) * own
+            removed = coverage(resected(femur, at), blend) * own
             hu += removed * (np.float32(SCAR_HU) - hu)
             tissue[removed > 0.5] = Tissue.OTHER_SOFT
         cup = rotation.T @ self.pose.hip_rotation(side, self.participant.pelvic_tilt_deg) @ CUP_OPENING
         for field, value in implant_parts(kind, femur, at, cup):
-            share = coverage(field, pixel)
+            share = coverage(field, blend)
             hu += share * (np.float32(value) - hu)
             tissue[share > 0.5] = Tissue.METAL if value > 0 else Tissue.OTHER_SOFT
         # What was measured on the intact bone is true of nothing that the image shows.
@@ -218,13 +280,17 @@ class Scene:
             result[index] = self.bones.femur(side).region_map(at) + np.uint8(offset)
         return result
 
+    def _distance(self, field: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the distance to a field's surface and the width of a voxel across it."""
+        return rescale_to_distance(field, self.fine.spacing_mm_zyx, voxel_mm_zyx=self.fine.voxel_mm_zyx)
+
     def _locate_femur(self, side: SideName, femur: FemurShape, head: NDArray[np.float64]) -> _TurnedFemur:
         """Evaluate a femur's surface in the box that it fills."""
         turn = self.turns[side]
         rotation = turn.rotation
         box = self.fine.box_around(self.bones.femur_box_mm(side), rotation, head)
         at = self.fine.coordinates(box).moved(rotation, head)
-        distance, width = rescale_to_distance(femur.field(at), self.fine.spacing_mm_zyx)
+        distance, width = self._distance(femur.field(at))
         return _TurnedFemur(box, at, rotation, distance, width, turn.share)
 
     def _fill_femur(self, side: SideName, femur: FemurShape, turned: _TurnedFemur,
@@ -280,7 +346,7 @@ class Scene:
         normal = CUP_OPENING.astype(np.float32)
         below_rim = at.x * normal[0] + at.y * normal[1] + at.z * normal[2] - np.float32(3)
         share = coverage(np.maximum(sphere(at, (0, 0, 0), radius_mm), below_rim),
-                         self.fine.grid.spacing_mm_ijk[0])
+                         self.fine.blend_mm)
         self.hu[box] += share * (np.float32(CARTILAGE_HU) - self.hu[box])
         self.tissue[box][share > 0.5] = Tissue.OTHER_SOFT
 
@@ -327,3 +393,8 @@ def _bounds(chosen: NDArray[np.bool_]) -> tuple[slice, slice]:
 
 def _is_empty(box: tuple[slice, slice, slice]) -> bool:
     return any(part.stop <= part.start for part in box)
+
+
+def _is_thin(box: tuple[slice, slice, slice]) -> bool:
+    """Say whether a box has too few voxels along an axis for the slope of a field."""
+    return any(part.stop - part.start < _FEWEST_VOXELS for part in box)

@@ -120,7 +120,8 @@ def gradient(field: FloatArray, spacing_mm_zyx: Sequence[float]) -> tuple[FloatA
     return derivatives[0], derivatives[1], derivatives[2]
 
 
-def rescale_to_distance(field: FloatArray, spacing_mm_zyx: Sequence[float]) -> tuple[FloatArray, FloatArray]:
+def rescale_to_distance(field: FloatArray, spacing_mm_zyx: Sequence[float], *,
+                        voxel_mm_zyx: Sequence[float] | None = None) -> tuple[FloatArray, FloatArray]:
     """Turn a joined field into a distance to first order and tell how wide a voxel is across its surface.
 
     Parameters
@@ -129,6 +130,8 @@ def rescale_to_distance(field: FloatArray, spacing_mm_zyx: Sequence[float]) -> t
         Shape (z, y, x), negative inside.
     spacing_mm_zyx : sequence of float
         Grid spacing.
+    voxel_mm_zyx : sequence of float, optional
+        Box that a voxel averages over, where that is not the grid's spacing.
 
     Returns
     -------
@@ -140,9 +143,10 @@ def rescale_to_distance(field: FloatArray, spacing_mm_zyx: Sequence[float]) -> t
     """
     along = gradient(field, spacing_mm_zyx)
     norm = np.sqrt(along[0] ** 2 + along[1] ** 2 + along[2] ** 2)
-    extent = sum(np.abs(part) * np.float32(step) for part, step in zip(along, spacing_mm_zyx, strict=True))
+    box = spacing_mm_zyx if voxel_mm_zyx is None else voxel_mm_zyx
+    extent = sum(np.abs(part) * np.float32(edge) for part, edge in zip(along, box, strict=True))
     width = extent / np.maximum(norm, np.float32(1e-3))
-    smallest = np.float32(min(spacing_mm_zyx))
+    smallest = np.float32(min(box))
     return field / np.maximum(norm, np.float32(0.5)), np.maximum(width, smallest)
 
 

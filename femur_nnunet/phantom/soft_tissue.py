@@ -7,6 +7,7 @@ here they become HU on the fine grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ from scipy import ndimage
 from femur_nnunet.phantom.anatomy import BodyAnatomy, Participant
 from femur_nnunet.phantom.body_shape import AIR_HU, LegLean, body_field, fat_depth
 from femur_nnunet.phantom.coarse_lattice import WHOLE, Axes, Box, CoarseLattice, LatticeField, draw_noise
+from femur_nnunet.phantom.contrast import NO_CONTRAST, ContrastMedium
+from femur_nnunet.phantom.findings import Findings
 from femur_nnunet.phantom.muscles import MUSCLES, REACH_MM, HipFrame, muscle_field
-from femur_nnunet.phantom.organs import SoftPart, pelvic_organs
+from femur_nnunet.phantom.organs import BLADDER_HU, CONTRAST_URINE_HU, SoftPart, pelvic_organs
 from femur_nnunet.phantom.shapes import Coordinates, FloatArray, coverage
 from femur_nnunet.phantom.vessels import CALCIUM_HU, TUBES, VESSEL_BED_MM, tube_field
 
@@ -25,6 +28,7 @@ LATTICE_STEP_MM = 4.0
 # The lattice need not be finer than twice the pixel of a small scan.
 LATTICE_PIXELS = 2.0
 WARP_MM = 3.0
+GRAIN_MM = 2.6
 BED_BLEND_MM = 6.0
 _FAR = np.float32(30.0)
 
@@ -63,6 +67,12 @@ class SoftTissue:
     body: BodyAnatomy
     fat_hu: float
 
+    @cached_property
+    def _fine_boxes(self) -> dict[int, Box | None]:
+        """Fine points of every field, by the field's identity: the same for all slabs."""
+        fields = [field for field, _ in self.muscles] + [part.field for part in self.parts] + list(self.calcified)
+        return {id(field): self.lattice.fine_slices(field.box) for field in fields}
+
     def slab_hu(self, depth: slice, voxel_mm: float) -> FloatArray:
         """Return the HU of a slab of fine slices over the lattice's rows and columns.
 
@@ -98,7 +108,7 @@ class SoftTissue:
         second = np.full(hu.shape, _FAR)
         own = np.full(hu.shape, np.float32(self.body.muscle_hu))
         for field, hu_offset in self.muscles:
-            inner = _common(self.lattice.fine_slices(field.box), fine)
+            inner = _common(self._fine_boxes[id(field)], fine)
             if inner is None:
                 continue
             within = _relative(inner, fine)
@@ -126,7 +136,7 @@ class SoftTissue:
 
     def _add_part(self, hu: FloatArray, fine: Box, part: SoftPart, skin: FloatArray, grain: FloatArray,
                   voxel_mm: float) -> None:
-        inner = _common(self.lattice.fine_slices(part.field.box), fine)
+        inner = _common(self._fine_boxes[id(part.field)], fine)
         if inner is None:
             return
         within = _relative(inner, fine)
@@ -140,7 +150,7 @@ class SoftTissue:
 
     def _add_calcium(self, hu: FloatArray, fine: Box, vessel: LatticeField, grain: FloatArray,
                      voxel_mm: float) -> None:
-        inner = _common(self.lattice.fine_slices(vessel.box), fine)
+        inner = _common(self._fine_boxes[id(vessel)], fine)
         if inner is None:
             return
         within = _relative(inner, fine)
@@ -151,7 +161,8 @@ class SoftTissue:
 
 def place_soft_tissue(participant: Participant, fine_axes_mm: Axes, *, body_rotation: NDArray[np.float64],
                       origin_mm_lps: tuple[float, float, float], frames: list[HipFrame], lean: LegLean,
-                      back_plane_mm: float, fat_hu: float, pixel_mm: float) -> SoftTissue:
+                      back_plane_mm: float, fat_hu: float, pixel_mm: float,
+                      contrast: ContrastMedium = NO_CONTRAST, grain_mm: float = GRAIN_MM) -> SoftTissue:
     """Evaluate a person's soft tissue on the lattices of one scan.
 
     Parameters
@@ -172,6 +183,10 @@ def place_soft_tissue(participant: Participant, fine_axes_mm: Axes, *, body_rota
         Fat at the scan's tube voltage.
     pixel_mm : float
         In-plane pixel of the scan.
+    contrast : ContrastMedium
+        Contrast medium of this scan.
+    grain_mm : float
+        Distance of independent values of the grain of fat in muscle, across its threads.
     """
     body = participant.body
     findings = participant.findings
@@ -196,7 +211,7 @@ def place_soft_tissue(participant: Participant, fine_axes_mm: Axes, *, body_rota
     if all(part.stop - part.start > 2 for part in box):
         near = Coordinates(at.x[box], at.y[box], at.z[box])
         parts = pelvic_organs(lattice, near, box, body, participant.sex, half_mm=participant.head_distance_mm / 2,
-                              contrast=findings.bladder_contrast, rng=rng)
+                              urine_hu=_urine_hu(contrast, findings), rng=rng, bowel_contrast_hu=contrast.bowel_hu)
     calcified = []
     for frame in frames:
         for tube in TUBES:
@@ -207,18 +222,25 @@ def place_soft_tissue(participant: Participant, fine_axes_mm: Axes, *, body_rota
                 # An uneven bed of fat that thins out into the muscles around.
                 bed = field.values - np.float32(VESSEL_BED_MM) + np.float32(2.2) * wobble[3][field.box]
                 parts.append(SoftPart(LatticeField(bed, field.box), fat_hu, blend_mm=BED_BLEND_MM))
-            parts.append(SoftPart(field, tube.hu))
+            blood_hu = contrast.artery_hu if tube.calcifies else contrast.vein_hu
+            parts.append(SoftPart(field, tube.hu + (blood_hu if tube.carries_blood else 0.0)))
             if tube.calcifies and findings.calcified_vessels:
                 calcified.append(field)
-    grain_lattice, grain = _draw_grain(rng, fine_axes_mm, origin_mm_lps)
+    grain_lattice, grain = _draw_grain(rng, fine_axes_mm, origin_mm_lps, grain_mm)
     return SoftTissue(lattice, grain_lattice, _whole(skin), _whole(fascia), _whole(seam), tuple(fields),
                       tuple(parts), tuple(calcified), grain, body, fat_hu)
 
 
+def _urine_hu(contrast: ContrastMedium, findings: Findings) -> float:
+    if contrast.urine_hu is not None:
+        return contrast.urine_hu
+    return CONTRAST_URINE_HU if findings.bladder_contrast else BLADDER_HU
+
+
 def _draw_grain(rng: np.random.Generator, fine_axes_mm: Axes, origin_mm_lps: tuple[float, float, float],
-                ) -> tuple[CoarseLattice, LatticeField]:
+                grain_mm: float) -> tuple[CoarseLattice, LatticeField]:
     """Draw the grain of fat in muscle: bundles along the thigh, slanting sheets in the buttock."""
-    lattice, values = draw_noise(rng, fine_axes_mm, origin_mm_lps, (14.0, 2.6, 2.6))
+    lattice, values = draw_noise(rng, fine_axes_mm, origin_mm_lps, (14.0, grain_mm, grain_mm))
     dots = ndimage.gaussian_filter(values, (0.8, 0.5, 0.5), mode="wrap")
     y = (lattice.axes_mm[1] - origin_mm_lps[1]).astype(np.float32)[None, :, None]
     z = (lattice.axes_mm[0] - origin_mm_lps[2]).astype(np.float32)[:, None, None]

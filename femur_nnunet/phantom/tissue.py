@@ -28,6 +28,7 @@ class Tissue(IntEnum):
     FEMUR_SPONGIOSA = 8
     FEMUR_MARROW = 9
     METAL = 10
+    OTHER_BONE = 11
 
 
 def soft_tissue_labels(hu: FloatArray, fat_hu: float, muscle_hu: float) -> NDArray[np.uint8]:

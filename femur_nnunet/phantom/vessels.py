@@ -18,13 +18,14 @@ Place = tuple[Anchor, tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Tube:
-    """A vessel or nerve: its course, radius, HU, and whether its wall may calcify."""
+    """A vessel or nerve: its course, radius, HU, whether it may calcify and whether contrast medium reaches it."""
 
     course: tuple[Place, ...]
     radius_mm: float
     hu: float
     calcifies: bool = False
     bedded: bool = True
+    carries_blood: bool = True
 
 
 _ARTERY: tuple[Place, ...] = (
@@ -43,11 +44,11 @@ TUBES: tuple[Tube, ...] = (
     Tube((("front", (-34, -64, -22)), ("femur", (-74, -52, -80)), ("femur", (-96, -30, -180))), 2.2, BLOOD_HU - 4,
          bedded=False),
     Tube((("hip", (-40, 62, 30)), ("hip", (-8, 56, -18)), ("femur", (-24, 34, -70)), ("femur", (-22, 34, -220))),
-         4.2, NERVE_HU),
-    Tube((("front", (-46, -62, 6)), ("front", (-60, -72, -40))), 4.5, NODE_HU - 14, bedded=False),
-    Tube((("front", (-22, -74, -20)), ("front", (-24, -76, -34))), 3.6, NODE_HU, bedded=False),
-    Tube((("front", (-36, -72, -8)), ("front", (-37, -73, -15))), 3.0, NODE_HU, bedded=False),
-    Tube((("front", (-8, -78, -12)), ("front", (-9, -78, -20))), 2.6, NODE_HU, bedded=False),
+         4.2, NERVE_HU, carries_blood=False),
+    Tube((("front", (-46, -62, 6)), ("front", (-60, -72, -40))), 4.5, NODE_HU - 14, bedded=False, carries_blood=False),
+    Tube((("front", (-22, -74, -20)), ("front", (-24, -76, -34))), 3.6, NODE_HU, bedded=False, carries_blood=False),
+    Tube((("front", (-36, -72, -8)), ("front", (-37, -73, -15))), 3.0, NODE_HU, bedded=False, carries_blood=False),
+    Tube((("front", (-8, -78, -12)), ("front", (-9, -78, -20))), 2.6, NODE_HU, bedded=False, carries_blood=False),
 )
 
 
