@@ -92,19 +92,23 @@ def measure_agreement(rows: Sequence[CaseRow], *, resamples: int, seed: int,
 
 def agreement_row(reference: NDArray[np.float64], measured: NDArray[np.float64], *, arm: str, quantity: str,
                   region: Region, site: str, sex: str, n_missed: int, resamples: int, seed: int,
-                  tost_margin: float | None = None) -> AgreementRow:
-    """Return every statistic of agreement of two arrays of one value a participant."""
+                  tost_margin: float | None = None,
+                  resampled: tuple[Estimate, Estimate] | None = None) -> AgreementRow:
+    """Return every statistic of agreement of two arrays of one value a participant.
+
+    ``resampled`` are R2 and concordance where they were computed already, for many quantities at once.
+    """
     names = (quantity, region.value, site, sex)
     limits = limits_of_agreement(reference, measured)
     slope, intercept = regression_line(reference, measured)
     r, p_value = pearson(reference, measured)
     icc_2_1, icc_3_1 = intraclass_correlations(np.stack([reference, measured], axis=1))
+    r2, ccc = resampled or (
+        coefficient_of_determination(reference, measured, resamples=resamples, rng=seeded(seed, "r2", *names)),
+        concordance(reference, measured, resamples=resamples, rng=seeded(seed, "ccc", *names)))
     estimates = {
         "bias": limits.bias, "loa_low": limits.low, "loa_high": limits.high, "slope": slope, "intercept": intercept,
-        "r2": coefficient_of_determination(reference, measured, resamples=resamples, rng=seeded(seed, "r2", *names)),
-        "pearson_r": r,
-        "ccc": concordance(reference, measured, resamples=resamples, rng=seeded(seed, "ccc", *names)),
-        "icc_2_1": icc_2_1, "icc_3_1": icc_3_1}
+        "r2": r2, "pearson_r": r, "ccc": ccc, "icc_2_1": icc_2_1, "icc_3_1": icc_3_1}
     return AgreementRow(arm, quantity, region.value, site, sex, reference.size, n_missed, estimates, p_value,
                         math.nan if tost_margin is None else tost_margin,
                         equivalence_p(reference, measured, tost_margin))

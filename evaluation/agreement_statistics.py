@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from femur_nnunet.evaluation.bootstrap import CONFIDENCE, bootstrap_interval
+from femur_nnunet.evaluation.bootstrap import CONFIDENCE, bootstrap_interval, percentile_interval
 
 FloatArray = NDArray[np.float64]
 _NORMAL_975 = 1.959963984540054
@@ -115,6 +115,38 @@ def concordance(reference: FloatArray, measured: FloatArray, *, resamples: int,
     return _resampled(reference, measured, _ccc, resamples, rng)
 
 
+def resampled_agreement(reference: FloatArray, measured: FloatArray,
+                        draws: FloatArray) -> tuple[Estimate, Estimate]:
+    """Return R2 about the line of identity and Lin's concordance, with bootstrap intervals.
+
+    The same statistics as :func:`coefficient_of_determination` and :func:`concordance`, from one set of resamples and
+    without an array of resampled values: a resample is how often each participant was drawn, and its moments are one
+    product of matrices. For tables of thousands of rows.
+
+    Parameters
+    ----------
+    reference, measured : ndarray, shape (participants,)
+        One value a participant.
+    draws : ndarray, shape (resamples, participants)
+        How often each participant is in each resample (:func:`~femur_nnunet.evaluation.bootstrap.resample_counts`).
+    """
+    n = reference.size
+    if n < 2:
+        return Estimate(), Estimate()
+    origin, scale = float(reference.mean()), float(np.abs(reference - reference.mean()).max()) or 1.0
+    x, y = (reference - origin) / scale, (measured - origin) / scale
+    moments = np.stack([x, y, x * x, y * y, x * y, (y - x) ** 2], axis=1)
+    values = []
+    for counts in (np.ones((1, n)), draws):
+        mean_x, mean_y, x_x, y_y, x_y, error = (counts @ moments / n).T
+        variance = _without_rounding(x_x - mean_x**2)
+        values.append((_divided(variance - error, variance),
+                       _divided(2 * (x_y - mean_x * mean_y),
+                                variance + _without_rounding(y_y - mean_y**2) + (mean_x - mean_y) ** 2)))
+    r2, ccc = (Estimate(float(one[0]), *percentile_interval(many)) for one, many in zip(*values, strict=True))
+    return r2, ccc
+
+
 def intraclass_correlations(ratings: FloatArray) -> tuple[Estimate, Estimate]:
     """Return ICC(2,1) and ICC(3,1) with their intervals (Shrout & Fleiss 1979).
 
@@ -194,6 +226,11 @@ def _ccc(reference: FloatArray, measured: FloatArray) -> FloatArray:
     covariance = (reference * measured).mean(axis=-1) - means[0] * means[1]
     spread = reference.var(axis=-1) + measured.var(axis=-1) + (means[0] - means[1]) ** 2
     return _divided(2 * covariance, spread)
+
+
+def _without_rounding(variance: FloatArray) -> FloatArray:
+    """Return variances of values of order 1, with those set to 0 that are nothing but rounding errors."""
+    return np.where(variance > 1e-14, variance, 0.0)
 
 
 def _divided(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

@@ -46,6 +46,13 @@ def bootstrap_interval(statistic: Callable[[NDArray[np.intp]], FloatArray], size
     return percentile_interval(values)
 
 
+def resample_counts(size: int, resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Return how often each of ``size`` participants is drawn in each resample, shape ``(resamples, size)``."""
+    if not size:
+        return np.empty((resamples, 0))
+    return rng.multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.float64)
+
+
 def percentile_interval(values: FloatArray) -> tuple[float, float]:
     """Return the central 95 % of bootstrap values; NaN values are left out."""
     values = values[np.isfinite(values)]

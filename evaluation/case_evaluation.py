@@ -56,7 +56,7 @@ def evaluate_case(job: CaseJob) -> list[CaseRow]:
         status = CaseStatus.NO_REFERENCE_FILE if record.labelled else CaseStatus.UNLABELLED
         return [_row(job, status, label, side, detail=STATUS_RULES[status].meaning) for label, side in sides.items()]
     try:
-        reference = _read_only_file(job.references, sides)
+        reference = read_only_file(job.references, sides)
     except MaskError as error:
         return [_row(job, CaseStatus.REFERENCE_UNUSABLE, label, side, detail=f"{error.status.value}: {error.detail}")
                 for label, side in sides.items()]
@@ -64,7 +64,7 @@ def evaluate_case(job: CaseJob) -> list[CaseRow]:
     problem = MaskError(CaseStatus.MISSED, "no prediction file")
     if job.predictions:
         try:
-            prediction = _read_only_file(job.predictions, sides)
+            prediction = read_only_file(job.predictions, sides)
             reference, prediction = on_common_grid(reference, prediction)
         except MaskError as error:
             prediction, problem = None, error
@@ -98,7 +98,14 @@ def _judge_without_prediction(job: CaseJob, reference: LabelMap, label: int, sid
     return dataclasses.replace(_row(job, problem.status, label, side, detail=problem.detail), metrics=metrics)
 
 
-def _read_only_file(paths: Sequence[Path], labels: dict[int, str]) -> LabelMap:
+def read_only_file(paths: Sequence[Path], labels: dict[int, str]) -> LabelMap:
+    """Return the label map of a case's one file.
+
+    Raises
+    ------
+    MaskError
+        There are several files, or this one cannot be used.
+    """
     if len(paths) > 1:
         raise MaskError(CaseStatus.DUPLICATE_FILES, f"{' and '.join(path.name for path in paths)}; which one is meant "
                         "cannot be told")

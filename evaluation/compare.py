@@ -21,6 +21,7 @@ from femur_nnunet.evaluation.evaluate import (
 )
 from femur_nnunet.evaluation.extra_tables import ExtraRows, read_extra
 from femur_nnunet.evaluation.options import EvaluationOptions, RoleChoice, StatisticsOptions
+from femur_nnunet.evaluation.texture.options import TextureOptions
 from femur_nnunet.files import hold_folder
 from femur_nnunet.provenance import RunRecord
 
@@ -44,7 +45,7 @@ class CompareOptions:
         Arms that gap closed is given against.
     oracle : str
         Arm trained with the target's labels; without it gap closed stays empty.
-    role, statistics, jobs, quiet, images
+    role, statistics, jobs, quiet, images, texture
         As in :class:`~femur_nnunet.evaluation.evaluate.EvaluationOptions`.
     """
 
@@ -59,6 +60,7 @@ class CompareOptions:
     jobs: int = 1
     quiet: bool = False
     images: Path | None = None
+    texture: TextureOptions | None = None
 
 
 def compare(options: CompareOptions) -> tuple[EvaluationSummary, list[CompareRow]]:
@@ -106,6 +108,6 @@ def _rows_of_arm(arm: str, folder: Path, options: CompareOptions,
     own = EvaluationOptions(
         predictions=folder, references=options.references, scans=options.scans, out=options.out, arm=arm,
         role=options.role, statistics=options.statistics, jobs=options.jobs, quiet=options.quiet,
-        images=options.images)
+        images=options.images, texture=options.texture)
     rows, _ = evaluate_arm(own, records)
     return rows, measure_extra_of_arm(own, records) if options.images else {}

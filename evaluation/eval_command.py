@@ -15,6 +15,7 @@ from femur_nnunet.evaluation.compare import DEFAULT_BASES, DEFAULT_ORACLE, Compa
 from femur_nnunet.evaluation.evaluate import EvaluationSummary, evaluate
 from femur_nnunet.evaluation.options import DEFAULT_ARM, EvaluationOptions, StatisticsOptions
 from femur_nnunet.evaluation.site_table import SiteRow
+from femur_nnunet.evaluation.texture.command_options import add_texture_options, texture_options
 
 _DESCRIPTION = ("Compare predicted with reference masks and write cases.csv, sites.csv, gap.csv, agreement.csv and\n"
                 "run.json; with --compare also compare.csv. Distances are in mm; the unit of statistics is the\n"
@@ -53,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--tier-hash", metavar="SHA256",
                      help="hash of the synthetic tier that the cases were made with, written into cases.csv")
 
+    add_texture_options(parser)
+
     several = parser.add_argument_group("several arms, in place of PRED and REF")
     several.add_argument("--compare", type=_arm, nargs="+", metavar="ARM=DIR",
                          help="arms with their folders: results of femur_eval, or predictions")
@@ -77,7 +80,8 @@ def _body(arguments: argparse.Namespace) -> CommandResult:
         summary = evaluate(EvaluationOptions(
             predictions=arguments.predictions, references=arguments.references, scans=arguments.scans,
             out=arguments.out, arm=arguments.arm, fold=arguments.fold, role=arguments.role, statistics=statistics,
-            tier_hash=arguments.tier_hash, jobs=arguments.jobs, quiet=arguments.quiet, images=arguments.images))
+            tier_hash=arguments.tier_hash, jobs=arguments.jobs, quiet=arguments.quiet, images=arguments.images,
+            texture=texture_options(arguments)))
     return CommandResult(summary.exit_code, _lines(summary), _json(summary))
 
 
@@ -91,7 +95,7 @@ def _compare(arguments: argparse.Namespace, statistics: StatisticsOptions) -> Ev
     summary, _ = compare(CompareOptions(
         arms=arms, references=arguments.common_references, scans=arguments.scans, out=arguments.out,
         bases=tuple(arguments.base), oracle=arguments.oracle, role=arguments.role, statistics=statistics,
-        jobs=arguments.jobs, quiet=arguments.quiet, images=arguments.images))
+        jobs=arguments.jobs, quiet=arguments.quiet, images=arguments.images, texture=texture_options(arguments)))
     return summary
 
 

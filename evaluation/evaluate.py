@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -161,7 +162,7 @@ def measure_extra_of_arm(options: EvaluationOptions, records: Mapping[str, ScanR
         raise UsageError("no folder of scans", expected="imagesTs of the raw dataset", action="add --images")
     jobs, _ = plan_cases(options, records)
     return measure_extra(ArmCases(options.arm, jobs, _folder(options.images, "scans"), worker_count(options.jobs),
-                                  options.quiet))
+                                  options.quiet, options.texture))
 
 
 def plan_cases(options: EvaluationOptions, records: Mapping[str, ScanRecord]) -> tuple[list[CaseJob], int]:
@@ -235,9 +236,9 @@ def _folder(path: Path, what: str) -> Path:
 
 
 def _arguments(options: EvaluationOptions) -> dict[str, Any]:
-    arguments = {name: getattr(options, name) for name in EvaluationOptions.__dataclass_fields__}
-    statistics = arguments.pop("statistics")
-    return arguments | {name: getattr(statistics, name) for name in StatisticsOptions.__dataclass_fields__}
+    arguments = dataclasses.asdict(options)
+    statistics: dict[str, Any] = arguments.pop("statistics")
+    return arguments | statistics
 
 
 def _mean_and_sd(summary: SiteRow | None) -> str:

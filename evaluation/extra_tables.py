@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from femur_nnunet.cohort import ScanRecord
 from femur_nnunet.evaluation.agreement import AgreementRow
 from femur_nnunet.evaluation.case_evaluation import CaseJob
 from femur_nnunet.evaluation.case_table import CaseRow
 from femur_nnunet.evaluation.options import StatisticsOptions
+from femur_nnunet.evaluation.texture.options import TextureOptions
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class ArmCases:
         Processes to use.
     quiet : bool
         No progress bar.
+    texture : TextureOptions, optional
+        How texture is measured; None: not at all.
     """
 
     arm: str
@@ -42,6 +45,7 @@ class ArmCases:
     images: Path
     workers: int = 1
     quiet: bool = False
+    texture: TextureOptions | None = None
 
 
 class ExtraTable(Protocol):
@@ -74,6 +78,15 @@ class ExtraTable(Protocol):
         ...
 
 
+@runtime_checkable
+class SummarisedTable(ExtraTable, Protocol):
+    """A further table whose agreement is summed up in a file beside it."""
+
+    def write_summary(self, out: Path, agreement: Sequence[AgreementRow]) -> dict[str, Path]:
+        """Write into the folder of the result and return the files by name."""
+        ...
+
+
 @dataclass
 class ExtraResult:
     """What the further tables add to an evaluation."""
@@ -90,7 +103,9 @@ ExtraRows = dict[str, list[Any]]
 def extra_tables() -> tuple[ExtraTable, ...]:
     """Return the further tables in the order in which they are made."""
     # Imported here: image processing is loaded only by those who ask for it.
-    return ()
+    from femur_nnunet.evaluation.texture.table import RadiomicsTable
+
+    return (RadiomicsTable(),)
 
 
 def measure_extra(cases: ArmCases) -> ExtraRows:
@@ -110,10 +125,13 @@ def write_extra(extra: ExtraRows, case_rows: Sequence[CaseRow], records: Mapping
     result = ExtraResult()
     for table in extra_tables() if extra else ():
         rows = extra.get(table.file_name)
-        if rows is None:
+        if not rows:
             continue
         result.files[table.file_name] = out / table.file_name
         table.write(out / table.file_name, rows)
-        result.agreement += table.agreement(rows, case_rows, records, statistics)
+        agreement = table.agreement(rows, case_rows, records, statistics)
+        if isinstance(table, SummarisedTable):
+            result.files |= table.write_summary(out, agreement)
+        result.agreement += agreement
         result.failures += table.failures(rows)
     return result

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from femur_nnunet.evaluation.bootstrap import DEFAULT_RESAMPLES
+from femur_nnunet.evaluation.texture.options import TextureOptions
 
 RoleChoice = Literal["test", "train", "all"]
 DEFAULT_ARM = "model"
@@ -64,6 +65,8 @@ class EvaluationOptions:
         No progress bar.
     images : Path, optional
         Folder of the scans themselves, for the tables of :mod:`~femur_nnunet.evaluation.extra_tables`.
+    texture : TextureOptions, optional
+        How texture is measured in those scans; None: not at all.
     """
 
     predictions: Path
@@ -78,3 +81,4 @@ class EvaluationOptions:
     jobs: int = 1
     quiet: bool = False
     images: Path | None = None
+    texture: TextureOptions | None = None

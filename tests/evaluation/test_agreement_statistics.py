@@ -18,9 +18,10 @@ from femur_nnunet.evaluation.agreement_statistics import (
     limits_of_agreement,
     pearson,
     regression_line,
+    resampled_agreement,
     standard_error_of_estimate,
 )
-from femur_nnunet.evaluation.bootstrap import seeded
+from femur_nnunet.evaluation.bootstrap import resample_counts, seeded
 
 # Peak expiratory flow by two meters, first readings (Bland & Altman, Lancet 1986, table 1).
 LARGE_METER = np.asarray([494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427.0])
@@ -143,3 +144,23 @@ def test_the_standard_error_of_the_estimate_is_that_of_the_regression_line():
     assert standard_error_of_estimate(reference, 2 * reference + 5) == pytest.approx(0, abs=1e-9)
     assert np.isnan(standard_error_of_estimate(reference[:2], measured[:2]))
     assert np.isnan(standard_error_of_estimate(np.ones(4), measured))
+
+
+def test_moments_of_many_resamples_give_the_same_r2_and_concordance_as_the_values_themselves():
+    rng = np.random.default_rng(8)
+    reference = rng.normal(5000, 40, 30)
+    measured = reference + rng.normal(-6, 12, 30)
+    r2, ccc = resampled_agreement(reference, measured, resample_counts(30, 4000, rng))
+    for found, one_by_one in ((r2, coefficient_of_determination), (ccc, concordance)):
+        expected = one_by_one(reference, measured, resamples=4000, rng=np.random.default_rng(9))
+        assert found.value == pytest.approx(expected.value, rel=1e-9)
+        # Two sets of 4,000 resamples: their percentiles differ by chance.
+        assert found.ci95_low == pytest.approx(expected.ci95_low, abs=0.02)
+        assert found.ci95_high == pytest.approx(expected.ci95_high, abs=0.02)
+
+
+@pytest.mark.parametrize("reference", [[], [3.0], [3.0, 3.0, 3.0]])
+def test_moments_of_resamples_without_spread_give_nothing(reference):
+    values = np.asarray(reference)
+    r2, ccc = resampled_agreement(values, values, resample_counts(values.size, 20, np.random.default_rng(0)))
+    assert np.isnan([r2.value, r2.ci95_low, ccc.value, ccc.ci95_high]).all()
