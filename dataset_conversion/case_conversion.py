@@ -26,8 +26,9 @@ from femur_nnunet.dataset_conversion.conversion_state import (
 from femur_nnunet.dataset_conversion.hip_cases import HipCase, cut_into_cases
 from femur_nnunet.dataset_conversion.manifest import ManifestRow
 from femur_nnunet.dataset_conversion.mask_values import interpret_mask
-from femur_nnunet.errors import FemurError, UnwrittenError
+from femur_nnunet.errors import FemurError, MachineError
 from femur_nnunet.files import write_json
+from femur_nnunet.machine_failures import raise_machine_failure
 from femur_nnunet.volume_io import ReadingRules, Volume, read_mask, read_volume, voxel_hmac, write_nifti
 from femur_nnunet.volume_io.orientation import best_axis_mapping
 from femur_nnunet.volume_io.plausibility import refuse_what_is_no_hip_ct
@@ -109,23 +110,38 @@ def convert_row(task: RowTask) -> RowOutcome:
             warnings.simplefilter("ignore")
             return _convert_or_reuse(task)
     except FemurError as error:
-        return RowOutcome(task, error=error)
-    except OSError as error:
-        failure = FemurError(f"a failure of reading ({error.strerror or type(error).__name__})",
-                             expected="readable sources",
-                             action="mend it and run the same command again", subject=task.subject)
-        return RowOutcome(task, error=failure)
-    except MemoryError:
-        failure = FemurError("too little memory for this scan", expected="room for three copies of a scan a worker",
-                             action="run with fewer --jobs", subject=task.subject)
-        return RowOutcome(task, error=failure)
+        return RowOutcome(task, error=_unless_gone(error, task))
     except Exception as error:
-        # A defect, of ours or of a library that met a damaged file; the other rows must not pay for it.
-        # Its text may quote the file: type and place say enough to mend it.
-        failure = FemurError(f"a defect of this program ({type(error).__name__} at {_place(error)})",
-                             expected="a scan that is converted or refused",
-                             action="report the defect; the other rows are converted", subject=task.subject)
-        return RowOutcome(task, error=failure)
+        return RowOutcome(task, error=_unless_gone(_told(error, task), task))
+
+
+def _told(error: Exception, task: RowTask) -> FemurError:
+    """Return what to say of an error that no reader has put into words."""
+    try:
+        raise_machine_failure(error, task.subject)
+    except MachineError as failure:
+        return failure
+    if isinstance(error, OSError):
+        return FemurError(f"a failure of reading ({error.strerror or type(error).__name__})",
+                          expected="readable sources", action="mend it and run the same command again",
+                          subject=task.subject)
+    # A defect, of ours or of a library that met a damaged file; the other rows must not pay for it.
+    # Its text may quote the file: type and place say enough to mend it.
+    return FemurError(f"a defect of this program ({type(error).__name__} at {_place(error)})",
+                      expected="a scan that is converted or refused",
+                      action="report the defect; the other rows are converted", subject=task.subject)
+
+
+def _unless_gone(error: FemurError, task: RowTask) -> FemurError:
+    """Return the error, unless the sources are no longer where they were when the table was read."""
+    try:
+        if all(source.exists() for source in task.sources):
+            return error
+    except OSError:  # a share that does not answer
+        pass
+    return MachineError("an image or a mask that was there when the table was read, and is gone",
+                        expected="disks and shares that stay during the run", action="bring it back and run the same "
+                        "command again", subject=task.subject)
 
 
 def _place(error: Exception) -> str:
@@ -167,7 +183,7 @@ def _convert(task: RowTask, fingerprint: str) -> RowState:
                          [*volume.notes, *(CALIBRATION_NOTE + warning for warning in calibration.warnings)])
         state.write(task.staged / STAGED_STATE_NAME)
     except OSError as error:
-        raise UnwrittenError(f"a failure to write ({error.strerror or type(error).__name__})",
+        raise MachineError(f"a failure to write ({error.strerror or type(error).__name__})",
                              expected="room on the target's disk", action="mend it and run the same command again",
                              subject=task.subject) from None
     return state

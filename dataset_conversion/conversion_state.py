@@ -12,12 +12,12 @@ from femur_nnunet.case_ids import CaseId, keyed_hash, parse_case_id
 from femur_nnunet.cohort import ScanRecord, Side
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import canonical_json, sha256_of_file, write_json
-from femur_nnunet.volume_io.image_files import data_file_entries
+from femur_nnunet.volume_io.image_files import data_files
 
 STATE_FOLDER_NAME = ".conversion"
 STAGED_STATE_NAME = "row.json"
 # Raise it whenever the same input gives other output files: every row is then converted anew.
-STATE_SCHEMA = 3
+STATE_SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,7 @@ def row_fingerprint(key: bytes, facts: dict[str, Any], sources: Sequence[Path]) 
 def _files_of(source: Path) -> list[Path]:
     if source.is_dir():
         return sorted(path for path in source.rglob("*") if path.is_file())
-    candidates = [source.parent / name for name in data_file_entries(source)]
-    return [source, *(path for path in candidates if path.is_file())]
+    return [source, *data_files(source)]
 
 
 def _size(path: Path) -> int | None:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from femur_nnunet.case_ids import keyed_hash
 from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord, read_scans_table
-from femur_nnunet.command_line import ExitCode, get_logger, progress
-from femur_nnunet.dataset_conversion.case_conversion import CALIBRATION_NOTE, RowOutcome, RowTask, convert_row
+from femur_nnunet.command_line import ExitCode, get_logger
+from femur_nnunet.dataset_conversion.case_conversion import CALIBRATION_NOTE, RowOutcome
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.conversion_plan import (
     ConversionPlan,
@@ -31,6 +32,7 @@ from femur_nnunet.dataset_conversion.conversion_plan import (
 )
 from femur_nnunet.dataset_conversion.conversion_state import STATE_FOLDER_NAME, RowState, read_states
 from femur_nnunet.dataset_conversion.default_splits import update_splits
+from femur_nnunet.dataset_conversion.own_ids_record import record_own_ids, refuse_moved_ids
 from femur_nnunet.dataset_conversion.participant_ids import GivenIds, read_given_ids
 from femur_nnunet.dataset_conversion.private_files import secret_key, update_id_map
 from femur_nnunet.dataset_conversion.raw_dataset import (
@@ -50,8 +52,8 @@ from femur_nnunet.dataset_conversion.report import (
     lines_of_outcome,
     write_report,
 )
-from femur_nnunet.dataset_conversion.row_workers import WorkerLoss, run_rows
-from femur_nnunet.errors import FemurError, UnwrittenError, UsageError
+from femur_nnunet.dataset_conversion.row_runs import run_tasks
+from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.files import hold_folder, read_json, sha256_of_file, write_json
 from femur_nnunet.provenance import RunRecord
 
@@ -110,12 +112,13 @@ def convert(options: ConversionOptions) -> ConversionSummary:
     Raises
     ------
     UsageError
-        The options contradict each other, the tables or the dataset that is there.
+        The options contradict each other, the tables or the dataset that is there; own ids have moved.
     TargetBusyError
         Another run holds the dataset.
     FemurError
-        The key is another one than the dataset's; with ``strict``, a bad row or table; rows that could not be
-        written (:class:`~femur_nnunet.errors.UnwrittenError`), which leave the dataset as it was.
+        The key is another one than the dataset's; with ``strict``, a bad row or table; rows that the
+        machine kept from being converted (:class:`~femur_nnunet.errors.MachineError`: a full disk, too little memory,
+        a killed worker), which leave the dataset as it was.
     """
     options.check()
     run = RunRecord("convert_qct_sites", asdict(options), seed=options.seed, hide_paths=True)
@@ -128,6 +131,8 @@ def convert(options: ConversionOptions) -> ConversionSummary:
         secret = _secret_of_dataset(options)
         scans_table = options.dataset_folder / SCANS_TABLE_NAME
         listed = read_scans_table(scans_table) if scans_table.exists() else []
+        if given_ids is not None:
+            refuse_moved_ids(options.dataset_folder, secret, given_ids, table.rows)
         plan = plan_conversion(table, options, secret, listed, given_ids)
         if options.strict and plan.problems:
             raise plan.problems[0].error
@@ -135,8 +140,8 @@ def convert(options: ConversionOptions) -> ConversionSummary:
         for problem in plan.problems:
             _tell(summary, problem.error)
         states = read_states(options.dataset_folder, listed)
-        outcomes = _run_tasks(plan.tasks, options, summary, lock)
-        _refuse_unwritten(outcomes)
+        options.staging_folder.mkdir(parents=True, exist_ok=True)
+        outcomes = run_tasks(plan.tasks, options, lock, partial(_tell, summary))
         current = {str(task.key) for task in plan.tasks}
         refused = [problem_key(problem, secret, given_ids) for problem in plan.problems]
         current |= {str(key) for key in refused if key is not None}
@@ -146,6 +151,9 @@ def convert(options: ConversionOptions) -> ConversionSummary:
             outcomes, [state for key, state in states.items() if key not in pruned], summary)
         if pruned or any(outcome.state is not None and not outcome.unchanged for outcome in outcomes):
             unlist(options.dataset_folder)
+        if given_ids is not None:
+            record_own_ids(options.dataset_folder, secret, given_ids,
+                           [outcome.task.row for outcome in outcomes if outcome.state is not None])
         _report_problems(options, secret, plan, given_ids, states, summary)
         _bring_up_to_date(options, plan, outcomes, states, absent, summary)
         _settle_absent_cases(options, [states[key] for key in sorted(absent & set(states))], states,
@@ -183,52 +191,6 @@ def _secret_of_dataset(options: ConversionOptions) -> bytes:
                          expected="--own-ids as in the first conversion",
                          action="convert into a new dataset (another --dataset-id)")
     return secret
-
-
-def _run_tasks(tasks: Sequence[RowTask], options: ConversionOptions, summary: ConversionSummary,
-               lock: int) -> list[RowOutcome]:
-    options.staging_folder.mkdir(parents=True, exist_ok=True)
-    outcomes: list[RowOutcome] = []
-    bar = progress(_outcomes(tasks, options, lock), description="converting", total=len(tasks), quiet=options.quiet)
-    for outcome in bar:
-        outcomes.append(outcome)
-        if outcome.error is not None:
-            _tell(summary, outcome.error)
-            if options.strict:
-                break
-    return outcomes + [RowOutcome(task) for task in tasks[len(outcomes):]]
-
-
-def _outcomes(tasks: Sequence[RowTask], options: ConversionOptions, lock: int) -> Iterator[RowOutcome]:
-    """Yield the outcomes in the order of the tasks; one scan a worker at a time."""
-    for task, result in zip(tasks, run_rows(convert_row, tasks, options, lock), strict=True):
-        yield RowOutcome(task, error=_loss_error(result, task)) if isinstance(result, WorkerLoss) else result
-
-
-def _loss_error(loss: WorkerLoss, task: RowTask) -> FemurError:
-    if loss.timed_out:
-        return FemurError(f"a row that came to no end ({loss.reason})", expected="an end within --row-minutes",
-                          action="export the series again, or give more --row-minutes", subject=task.subject)
-    if loss.out_of_memory:
-        return FemurError(f"a worker process that {loss.reason} on this row, most likely for lack of memory",
-                          expected="room for three copies of a scan in every worker",
-                          action="run the same command again with fewer --jobs", subject=task.subject)
-    return FemurError(f"a worker process that {loss.reason} on this row: its files crash a decoder",
-                      expected="files that can be decoded or refused",
-                      action="copy or export the scan again, uncompressed", subject=task.subject)
-
-
-def _refuse_unwritten(outcomes: Sequence[RowOutcome]) -> None:
-    """End the run before the dataset is touched if a row could not be written.
-
-    A dataset of the rows that found room would have other folds than the whole one.
-    """
-    unwritten = [outcome.error for outcome in outcomes if isinstance(outcome.error, UnwrittenError)]
-    if unwritten:
-        raise UnwrittenError(f"{len(unwritten)} row(s) that could not be written: {unwritten[0].found}",
-                             expected="room on the target's disk for the whole dataset",
-                             action="mend it and run the same command again: what was converted is kept, the dataset "
-                             "is as it was")
 
 
 def _refuse_same_pixels(outcomes: Sequence[RowOutcome], earlier: Sequence[RowState],

@@ -21,7 +21,8 @@ from typing import TypeVar
 
 from femur_nnunet.case_ids import SITE_PATTERN
 from femur_nnunet.cohort import MISSING, Role, Side
-from femur_nnunet.errors import FemurError
+from femur_nnunet.errors import FemurError, MachineError
+from femur_nnunet.machine_failures import raise_machine_failure
 
 REQUIRED_COLUMNS = ("site", "participant_id", "image")
 OPTIONAL_COLUMNS = ("visit", "mask", "side", "sex", "age_years", "role", "density_unit", "density_slope",
@@ -117,11 +118,18 @@ def read_manifest(path: Path, *, source: str = "manifest", site: str | None = No
     -------
     ManifestTable
         Nothing is raised for a bad row or table: each is a :class:`RowProblem`.
+
+    Raises
+    ------
+    MachineError
+        A disk or a share failed: which rows there are is then unknown.
     """
     table = ManifestTable()
     try:
         header, records = _read_cells(path, source)
         _check_header(header, source, site)
+    except MachineError:
+        raise
     except FemurError as error:
         table.problems.append(RowProblem(source, 0, error))
         return table
@@ -132,6 +140,8 @@ def read_manifest(path: Path, *, source: str = "manifest", site: str | None = No
         parser = _RowParser(source, number, path.parent, site, identifiable)
         try:
             table.rows.append(parser.parse(header, cells))
+        except MachineError:
+            raise
         except FemurError as error:
             table.problems.append(RowProblem(source, number, error, parser.identity(header, cells)))
     return table
@@ -149,6 +159,7 @@ def _read_cells(path: Path, source: str) -> tuple[list[str], list[tuple[int, lis
         raise FemurError("text that is not UTF-8", expected="CSV or TSV in UTF-8",
                          action="save the table as 'CSV UTF-8'", subject=subject) from None
     except OSError as error:
+        raise_machine_failure(error, subject)
         raise FemurError(f"an unreadable table ({error.strerror})", expected="CSV or TSV in UTF-8",
                          action="check that the file may be read", subject=subject) from None
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -311,8 +322,9 @@ def _by_column(header: list[str], cells: list[str]) -> dict[str, str]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a cell that is no path at all, such as one of 300 characters
-        return False
+    except OSError as error:
+        raise_machine_failure(error, "the tables")
+        return False  # a cell that is no path at all, such as one of 300 characters
 
 
 def _content(cell: str) -> str:

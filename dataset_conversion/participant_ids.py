@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from femur_nnunet.case_ids import participant_hash
+from femur_nnunet.case_ids import SITE_PATTERN, participant_hash
 from femur_nnunet.errors import UsageError
 
 ID_TABLE_COLUMNS = ("site", "participant_id", "id")
@@ -50,19 +50,28 @@ def read_given_ids(path: Path) -> GivenIds:
         raise UsageError(f"a table of ids that cannot be read ({type(error).__name__})", expected=expected,
                          action=action) from None
     header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=header.count))
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=header.count),
+                            # Strict, since a quote that is never closed would swallow all rows behind it.
+                            strict=True)
+    try:
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+        rows = list(reader)
+    except csv.Error as error:
+        raise UsageError(f"a table of ids that cannot be read ({error})", expected=expected,
+                         action=f"close every quote and {action}") from None
     if not set(ID_TABLE_COLUMNS) <= set(reader.fieldnames):
         raise UsageError("a table of ids without these columns", expected=expected, action=action)
     ids: dict[tuple[str, str], str] = {}
     # Over all sites: the participant's id in tables and splits is made of these digits alone.
     owner: dict[str, tuple[str, str]] = {}
-    for number, row in enumerate(reader, start=2):
+    for number, row in enumerate(rows, start=2):
         site, participant, text = ((row[name] or "").strip() for name in ID_TABLE_COLUMNS)
-        match = _ID.fullmatch(text.lower())
-        if not site or not participant or match is None:
-            raise UsageError(f"row {number} of the table of ids with an empty cell or an id of another form",
-                             expected="1 to 8 of the digits 0-9 and a-f as id", action=action)
+        # Sites are small letters in every table; a participant's code is what the site writes.
+        site, match = site.lower(), _ID.fullmatch(text.lower())
+        if SITE_PATTERN.match(site) is None or not participant or match is None:
+            raise UsageError(f"row {number} of the table of ids with an empty cell, a site or an id of another form",
+                             expected="letters and digits as site, 1 to 8 of the digits 0-9 and a-f as id",
+                             action=action)
         person, digits = (site, participant), match[1].zfill(8)
         if ids.setdefault(person, digits) != digits or owner.setdefault(digits, person) != person:
             raise UsageError(f"row {number} of the table of ids, whose participant or id stands in an earlier row",

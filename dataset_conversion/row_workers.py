@@ -23,22 +23,36 @@ from typing import IO, Any, Generic, TypeVar
 from femur_nnunet.command_line import worker_count
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.errors import FemurError
+from femur_nnunet.volume_io.archives import remove_folders_of
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 START_LIMIT_S = 300.0
 _MAIN = "import sys; sys.path[:] = {path!r}; from femur_nnunet.dataset_conversion.row_workers import serve; serve()"
+# What a process raises by what it does itself; any other signal is sent by somebody else.
+_OWN_SIGNALS = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"})
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
                      "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 
 @dataclass(frozen=True)
 class WorkerLoss:
-    """What became of a task whose worker was lost: it ``died`` by a signal or exit, or ran into the ``time limit``."""
+    """What became of a task whose worker was lost.
+
+    Attributes
+    ----------
+    reason : str
+        In words.
+    timed_out : bool
+        It was ended at its time limit.
+    by_machine : bool
+        It was ended from outside, as the kernel does when memory is short and a batch system when time is over; else
+        it died of itself, as a decoder does that crashes.
+    """
 
     reason: str
     timed_out: bool = False
-    out_of_memory: bool = False
+    by_machine: bool = False
 
 
 def run_rows(function: Callable[[Task], Result], tasks: Sequence[Task], options: ConversionOptions,
@@ -185,6 +199,7 @@ class _Pool(Generic[Task, Result]):
             self._living.discard(worker)
         worker.kill()
         worker.wait()
+        remove_folders_of(worker.pid)
         for pipe in (worker.stdin, worker.stdout):
             if pipe is not None:
                 try:
@@ -224,7 +239,7 @@ def _loss(code: int) -> WorkerLoss:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return WorkerLoss(f"died by {name}", out_of_memory=name == "SIGKILL")
+    return WorkerLoss(f"died by {name}", by_machine=name not in _OWN_SIGNALS)
 
 
 def _send(pipe: IO[bytes], message: Any) -> None:

@@ -48,8 +48,8 @@ class TargetBusyError(FemurError):
     exit_code = 3
 
 
-class UnwrittenError(FemurError):
-    """The target could not be written: not the fault of the input, and nothing is to be concluded from it."""
+class MachineError(FemurError):
+    """The machine failed (a full disk, too little memory, a killed process), of which the input is not to be judged."""
 
 
 def _rebuild(cls: type[FemurError], found: str, expected: str, action: str, subject: str) -> FemurError:

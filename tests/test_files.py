@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from femur_nnunet.errors import FemurError, TargetBusyError
-from femur_nnunet.files import atomic_path, hold_folder, read_json, sha256_of_file, write_json
+from femur_nnunet.files import atomic_path, hold_folder, read_json, sha256_of_file, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -50,3 +51,25 @@ def test_a_second_process_finds_the_folder_held(tmp_path):
     with hold_folder(tmp_path):
         assert subprocess.run(command, check=False).returncode == TargetBusyError.exit_code == 3
     assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_private_text_is_readable_by_its_owner_alone_at_every_moment(tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    path.write_text("an older page that all may read")
+    modes = []
+    fsync = os.fsync
+
+    def looked_at(descriptor):
+        modes.append(os.fstat(descriptor).st_mode & 0o777)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", looked_at)
+    before = os.umask(0)
+    try:
+        write_text(path, "pictures of patients", private=True)
+        write_text(tmp_path / "public.txt", "a table")
+    finally:
+        os.umask(before)
+    assert modes == [0o600, 0o666]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() == "pictures of patients"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from femur_nnunet.cohort import MISSING
+from femur_nnunet.cohort import MISSING, SCANS_TABLE_NAME, read_scans_table
 from femur_nnunet.command_line import ExitCode, progress
 from femur_nnunet.dataset_conversion.case_conversion import RowTask
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
@@ -20,13 +20,14 @@ from femur_nnunet.dataset_conversion.conversion_plan import (
     refuse_unknown_sites,
     table_paths,
 )
+from femur_nnunet.dataset_conversion.own_ids_record import refuse_moved_ids
 from femur_nnunet.dataset_conversion.participant_ids import read_given_ids
 from femur_nnunet.dataset_conversion.preflight.findings import CHECKS, Finding, Verdict, go, look, stop
 from femur_nnunet.dataset_conversion.preflight.page import write_page
 from femur_nnunet.dataset_conversion.preflight.scan_check import ScanReport, check_row
 from femur_nnunet.dataset_conversion.private_files import secret_key
 from femur_nnunet.dataset_conversion.row_workers import WorkerLoss, run_rows
-from femur_nnunet.files import hold_folder, sha256_of_file, write_text
+from femur_nnunet.files import PARTIAL_PREFIX, hold_folder, sha256_of_file, write_text
 from femur_nnunet.provenance import RunRecord
 
 TABLE_NAME, PAGE_NAME = "preflight.csv", "preflight.html"
@@ -90,8 +91,15 @@ def check_sites(options: ConversionOptions) -> PreflightSummary:
     given_ids = None if options.own_ids is None else read_given_ids(options.own_ids)
     folder = preflight_folder(options)
     with hold_folder(folder) as lock:
+        # A killed run may have left half a page, with pictures of patients.
+        for left in folder.glob(f"{PARTIAL_PREFIX}*"):
+            left.unlink()
         secret = secret_key(options)
-        plan = plan_conversion(table, options, secret, given_ids=given_ids)
+        scans_table = options.dataset_folder / SCANS_TABLE_NAME
+        listed = read_scans_table(scans_table) if scans_table.exists() else []
+        if given_ids is not None:
+            refuse_moved_ids(options.dataset_folder, secret, given_ids, table.rows)
+        plan = plan_conversion(table, options, secret, listed, given_ids)
         reports = [ScanReport(problem.source, problem.number, problem.row.site if problem.row else MISSING,
                               problem_case_ids(problem, secret, options, given_ids),
                               findings=[stop("table row", f"{problem.error.found}; expected {problem.error.expected}",

@@ -27,5 +27,4 @@ def write_page(path: Path, reports: Sequence[ScanReport], counts: Mapping[str, i
         Remarks on the tables.
     """
     write_text(path, render("preflight.html", reports=reports, counts=counts, warnings=warnings, go=Verdict.GO,
-                            version=__version__))
-    path.chmod(0o600)
+                            version=__version__), private=True)

@@ -162,6 +162,10 @@ def _check_cases(task: RowTask, volume: Volume, mask: NDArray[np.uint8] | None, 
     """Cut the scan as the conversion does, which refuses masks on the wrong side, and check each hip's mask."""
     try:
         cases, dropped = cut_into_cases(volume, task.row.side, mask, keep_unlabelled_hip=task.keep_unlabelled_hip)
+        if task.keep_bilateral:
+            # The whole scan is one case and falls with either hip; each hip's mask is checked by itself all the same.
+            _, dropped = cut_into_cases(volume, task.row.side, mask, keep_unlabelled_hip=task.keep_unlabelled_hip,
+                                        keep_bilateral=True)
     except FemurError as error:
         _add_refusal(report, "mask" if mask is not None else "laterality", error)
         return

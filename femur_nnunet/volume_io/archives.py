@@ -3,13 +3,14 @@
 The readers of the medical formats want files on a disk, so an archive is unpacked into a folder of its own below the
 system's temporary folder (TMPDIR names another one), readable by its owner alone, and that folder is removed as soon
 as the scan is in memory, whatever happens. A process that is killed cannot remove anything: its folder is removed by
-the next archive that the same user reads. A folder in use is held by a lock, which the kernel frees with the process,
-so no run ever removes the folder of another one.
+the process that started it (:func:`remove_folders_of`), or by the next archive that the same user reads. A folder in
+use is held by a lock, which the kernel frees with the process, so no run ever removes the folder of another one.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gzip
 import lzma
 import os
 import shutil
@@ -22,9 +23,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
-from femur_nnunet.errors import FemurError
+from femur_nnunet.errors import FemurError, MachineError
+from femur_nnunet.volume_io.bounded_file import BoundedFile, BytesExceededError, open_unpacked
 from femur_nnunet.volume_io.dicom_headers import looks_like_dicom
 from femur_nnunet.volume_io.image_files import IMAGE_SUFFIXES, data_file_entries, image_suffix
 
@@ -34,9 +36,11 @@ FOLDER_PREFIX = "femur_unpacked_"
 YOUNGEST_LEFTOVER_S = 60.0
 _PIECE_BYTES = 1 << 20
 _GIB = 1 << 30
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, EOFError, ValueError,
-                   NotImplementedError, RuntimeError, UnicodeError, IndexError, KeyError, OverflowError, lzma.LZMAError,
-                   FileExistsError)
+# An entry of a zip's table: 46 bytes, a name and what systems add to it.
+_ZIP_ENTRY_BYTES = 512
+_ARCHIVE_ERRORS = (gzip.BadGzipFile, zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, EOFError,
+                   ValueError, NotImplementedError, RuntimeError, UnicodeError, IndexError, KeyError, OverflowError,
+                   lzma.LZMAError, FileExistsError)
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,15 @@ class ArchiveLimits:
         Unpacked bytes that any archive may have; masks compress a thousandfold.
     ratio : float
         Unpacked bytes for each packed one above ``free_bytes``.
+    header_bytes : int
+        Names and attributes of one member; they count toward the unpacked bytes as well.
     """
 
     members: int = 100_000
     total_bytes: int = 8 * _GIB
     free_bytes: int = _GIB
     ratio: float = 100.0
+    header_bytes: int = 1 << 18
 
     def bytes_of(self, packed_bytes: int) -> int:
         """Return how many bytes an archive of this size may unpack to."""
@@ -92,9 +99,15 @@ def on_disk(path: Path, *, subject: str = "", limits: ArchiveLimits | None = Non
     if not (is_archive(path) and path.is_file()):
         yield path
         return
-    _remove_leftovers(Path(tempfile.gettempdir()))
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    held = os.open(folder, os.O_RDONLY)
+    try:
+        _remove_leftovers(Path(tempfile.gettempdir()))
+        folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}_"))
+        held = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        # No archive is to blame for it.
+        raise MachineError(f"no folder to unpack an archive into ({error.strerror or type(error).__name__})",
+                           expected="a temporary folder (TMPDIR) with room", action="mend it, or name another one in "
+                           "TMPDIR, and run the same command again", subject=subject) from None
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         _unpack(path, folder, limits or ArchiveLimits(), subject)
@@ -104,12 +117,21 @@ def on_disk(path: Path, *, subject: str = "", limits: ArchiveLimits | None = Non
         os.close(held)
 
 
-def _remove_leftovers(parent: Path) -> None:
+def remove_folders_of(process_id: int) -> None:
+    """Remove at once what a process of this user, which has been ended, had unpacked."""
+    try:
+        parent = Path(tempfile.gettempdir())
+    except OSError:  # nothing can have been unpacked
+        return
+    _remove_leftovers(parent, f"{process_id}_", youngest_s=0.0)
+
+
+def _remove_leftovers(parent: Path, owner: str = "", youngest_s: float = YOUNGEST_LEFTOVER_S) -> None:
     """Remove folders whose process is gone."""
-    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+    for folder in parent.glob(f"{FOLDER_PREFIX}{owner}*"):
         try:
             status = folder.lstat()
-            if status.st_uid != os.getuid() or time.time() - status.st_mtime < YOUNGEST_LEFTOVER_S:
+            if status.st_uid != os.getuid() or time.time() - status.st_mtime < youngest_s:
                 continue
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:  # no folder, or just removed by another process
@@ -132,6 +154,8 @@ def _unpack(path: Path, folder: Path, limits: ArchiveLimits, subject: str) -> No
             _unpack_tar(path, folder, allowance)
     except FemurError:
         raise
+    except BytesExceededError:
+        raise allowance.beyond("headers larger than the limit") from None
     # The libraries' own texts quote names of members.
     except _ARCHIVE_ERRORS as error:
         raise FemurError(f"an archive that cannot be unpacked ({type(error).__name__}: damaged, truncated, or of an "
@@ -140,34 +164,55 @@ def _unpack(path: Path, folder: Path, limits: ArchiveLimits, subject: str) -> No
 
 
 def _unpack_zip(path: Path, folder: Path, allowance: _Allowance) -> None:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            allowance.count_member()
-            if member.flag_bits & 0x1:
-                raise FemurError("an encrypted archive", expected="one without a password",
-                                 action="unpack it and give the folder", subject=allowance.subject)
-            # The upper half holds the Unix mode: symbolic links are written that way.
-            if (member.external_attr >> 16) & 0o170000 == 0o120000:
-                raise _escape(allowance.subject)
-            target = _target(folder, member.filename, allowance.subject)
-            if target is not None and not member.is_dir():
-                with archive.open(member) as content:
-                    _write(content, target, allowance)
+    with path.open("rb") as file:
+        bounded = BoundedFile(file)
+        # Opening takes the table of all members into memory.
+        bounded.allowed_bytes = allowance.limits.header_bytes + allowance.limits.members * _ZIP_ENTRY_BYTES
+        with zipfile.ZipFile(cast("IO[bytes]", bounded)) as archive:
+            bounded.allowed_bytes = None
+            for member in archive.infolist():
+                allowance.count_member()
+                if member.flag_bits & 0x1:
+                    raise FemurError("an encrypted archive", expected="one without a password",
+                                     action="unpack it and give the folder", subject=allowance.subject)
+                # The upper half holds the Unix mode: symbolic links are written that way.
+                if (member.external_attr >> 16) & 0o170000 == 0o120000:
+                    raise _escape(allowance.subject)
+                target = _target(folder, member.filename, allowance.subject)
+                if target is not None and not member.is_dir():
+                    with archive.open(member) as content:
+                        _write(content, target, allowance)
 
 
 def _unpack_tar(path: Path, folder: Path, allowance: _Allowance) -> None:
-    with tarfile.open(path, "r:*") as archive:
-        for member in archive:
-            allowance.count_member()
-            target = _target(folder, member.name, allowance.subject)
-            if member.isdir():
-                continue
-            content = archive.extractfile(member) if member.isreg() else None
-            if content is None:
-                raise _escape(allowance.subject)
-            if target is not None:
-                with content:
-                    _write(content, target, allowance)
+    with open_unpacked(path) as file:
+        bounded = BoundedFile(file)
+        # Opening reads what stands before the first member.
+        bounded.allowed_bytes = allowance.limits.header_bytes
+        with tarfile.open(fileobj=cast("IO[bytes]", bounded), mode="r:") as archive:
+            while (member := _next_member(archive, bounded, allowance)) is not None:
+                target = _target(folder, member.name, allowance.subject)
+                if member.isdir():
+                    continue
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is None:
+                    raise _escape(allowance.subject)
+                if target is not None:
+                    with content:
+                        _write(content, target, allowance)
+
+
+def _next_member(archive: tarfile.TarFile, bounded: BoundedFile, allowance: _Allowance) -> tarfile.TarInfo | None:
+    """Read the next member's headers, which the library takes into memory however long they claim to be."""
+    bounded.allowed_bytes = allowance.limits.header_bytes
+    member = archive.next()
+    allowance.take(allowance.limits.header_bytes - bounded.allowed_bytes)
+    bounded.allowed_bytes = None
+    # The library would keep all members.
+    archive.members = []  # type: ignore[attr-defined]
+    if member is not None:
+        allowance.count_member()
+    return member
 
 
 @dataclass
@@ -182,18 +227,20 @@ class _Allowance:
     def count_member(self) -> None:
         self.n_members += 1
         if self.n_members > self.limits.members:
-            raise self._beyond(f"more than {self.limits.members} files")
+            raise self.beyond(f"more than {self.limits.members} files")
 
     def take(self, n_bytes: int) -> None:
         self.n_bytes -= n_bytes
         if self.n_bytes < 0:
-            raise self._beyond("more bytes than its size allows (a decompression bomb?)")
+            raise self.beyond("more bytes than its size allows (a decompression bomb?)")
 
-    def _beyond(self, what: str) -> FemurError:
+    def beyond(self, what: str) -> FemurError:
+        """Return the error of an archive that holds too much."""
         return FemurError(f"an archive that unpacks to {what}",
                           expected=f"one scan: at most {self.limits.members} files, {self.limits.total_bytes / _GIB:g} "
-                          f"GiB, and {self.limits.ratio:g} times the archive's size above "
-                          f"{self.limits.free_bytes / _GIB:g} GiB",
+                          f"GiB, {self.limits.ratio:g} times the archive's size above "
+                          f"{self.limits.free_bytes / _GIB:g} GiB, and {self.limits.header_bytes >> 10} KiB of names "
+                          "and attributes a file",
                           action="check the archive; unpack it and give the folder if it is sound",
                           subject=self.subject)
 

@@ -116,7 +116,7 @@ def check_geometry(planes: Sequence[SliceHeader], *, subject: str = "",
                              action="export the complete series, reconstructed without tilt and with one slice "
                              f"spacing, or give {' and '.join(fault.mend for fault in faults)}", subject=subject)
         slices = regular_grid_of(positions, directions, (column_spacing, row_spacing), (first.columns, first.rows),
-                                 even=uneven is None)
+                                 even=uneven is None, sheared=sheared is not None)
         _refuse_invention(slices, positions, along_mm, directions, subject)
         notes = [f"resampled to {slices.grid.spacing_mm_ijk[2]:.3f} mm along the slices' normal: {uneven.found}"
                  ] if uneven else []

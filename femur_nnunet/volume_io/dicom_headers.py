@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import re
 import struct
@@ -29,8 +30,8 @@ from femur_nnunet.volume_io.volume import AcquisitionTags
 
 # What pydicom raises on damaged files, depending on where the damage is.
 PARSE_ERRORS = (InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, KeyError, TypeError,
-                AttributeError, IndexError, OverflowError, NotImplementedError, RecursionError, MemoryError,
-                AssertionError, struct.error, zlib.error)
+                AttributeError, IndexError, OverflowError, NotImplementedError, RecursionError, AssertionError,
+                struct.error, zlib.error)
 
 _CT_STORAGE = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _TAGS = [
@@ -107,6 +108,15 @@ def quiet_pydicom() -> Iterator[None]:
         logger.removeFilter(swallow)
 
 
+def read_dataset(path: Path, **options: Any) -> pydicom.Dataset:
+    """Read a file as :func:`pydicom.dcmread` does; a damaged length asks for no more memory than the file has bytes."""
+    try:
+        return pydicom.dcmread(path, **options)
+    except MemoryError:
+        # From memory no element is longer than the file. What fails now is the machine's failure.
+        return pydicom.dcmread(io.BytesIO(path.read_bytes()), **options)
+
+
 def looks_like_dicom(path: Path) -> bool:
     """Say whether a file is meant to be DICOM: by its magic word, its first tag, or the suffix ``.dcm``."""
     with path.open("rb") as handle:
@@ -130,9 +140,9 @@ def read_dicom_file(path: Path) -> DicomFile:
     """
     with quiet_pydicom():
         try:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+            dataset = read_dataset(path, stop_before_pixels=True, specific_tags=_TAGS)
         except InvalidDicomError:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+            dataset = read_dataset(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
         if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return DicomFile("none", skipped_as="directory")
         if "SOPClassUID" not in dataset and "Modality" not in dataset:

@@ -20,16 +20,26 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.config import IGNORE
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian, JPEGLSLossless, JPEGLSNearLossless, RLELossless
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from femur_nnunet.errors import FemurError
-from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, SliceHeader, quiet_pydicom
+from femur_nnunet.machine_failures import raise_machine_failure
+from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, SliceHeader, quiet_pydicom, read_dataset
 from femur_nnunet.volume_io.native_messages import silent_native_messages
 from femur_nnunet.volume_io.volume import AIR_HU
 
 # Padding that would be tissue after rescaling is a wrong header, not padding.
 HIGHEST_PADDING_HU = -900
 _INT16 = np.iinfo(np.int16)
+_UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _THROUGH_PYDICOM = (RLELossless, JPEGLSLossless, JPEGLSNearLossless)
 
 
@@ -56,6 +66,9 @@ def read_hounsfield(planes: Sequence[SliceHeader], *, subject: str = "") -> tupl
     FemurError
         Files that cannot be decoded or are truncated: their number and transfer syntaxes.
     """
+    # Before memory is asked for the volume that damaged numbers of rows and columns would make.
+    _refuse_broken(Counter(_syntax_name(plane.transfer_syntax) for plane in planes
+                           if plane.frame == 0 and _holds_too_little(plane)), len(planes), subject)
     integral = all(float(plane.slope or 0).is_integer() and float(plane.intercept or 0).is_integer()
                    for plane in planes)
     first = planes[0]
@@ -68,7 +81,8 @@ def read_hounsfield(planes: Sequence[SliceHeader], *, subject: str = "") -> tupl
         members = list(group)
         try:
             decoded = _decode_file(path, [plane for _, plane in members])
-        except (*PARSE_ERRORS, RuntimeError):
+        except (*PARSE_ERRORS, RuntimeError) as error:
+            raise_machine_failure(error, subject)
             broken[_syntax_name(members[0][1].transfer_syntax)] += 1
             continue
         for (index, plane), hounsfield in zip(members, decoded, strict=True):
@@ -81,13 +95,24 @@ def read_hounsfield(planes: Sequence[SliceHeader], *, subject: str = "") -> tupl
             if array.dtype == np.int16 and (hounsfield.min() < _INT16.min or hounsfield.max() > _INT16.max):
                 array = array.astype(np.int32)
             array[index] = hounsfield
-    if broken:
-        syntaxes = ", ".join(sorted(broken))
-        raise FemurError(f"{sum(broken.values())} file(s) whose pixels are truncated or cannot be decoded ({syntaxes})",
-                         expected=f"complete pixels in all {len(planes)} slices",
-                         action="copy or export the series again, uncompressed if the compression is exotic",
-                         subject=subject)
+    _refuse_broken(broken, len(planes), subject)
     return array, _notes(planes, n_padding, n_padding_in_tissue)
+
+
+def _holds_too_little(plane: SliceHeader) -> bool:
+    """Whether a file of uncompressed pixels is shorter than the pixels that its header promises."""
+    n_bytes = plane.rows * plane.columns * plane.n_frames * plane.bits_allocated // 8
+    return UID(plane.transfer_syntax, IGNORE) in _UNCOMPRESSED and plane.path.stat().st_size < n_bytes
+
+
+def _refuse_broken(broken: Counter[str], n_slices: int, subject: str) -> None:
+    if not broken:
+        return
+    syntaxes = ", ".join(sorted(broken))
+    raise FemurError(f"{sum(broken.values())} file(s) whose pixels are truncated or cannot be decoded ({syntaxes})",
+                     expected=f"complete pixels in all {n_slices} slices",
+                     action="copy or export the series again, uncompressed if the compression is exotic",
+                     subject=subject)
 
 
 def _decode_file(path: Path, planes: list[SliceHeader]) -> list[NDArray[Any]]:
@@ -95,7 +120,7 @@ def _decode_file(path: Path, planes: list[SliceHeader]) -> list[NDArray[Any]]:
     uid = UID(planes[0].transfer_syntax, IGNORE)
     with quiet_pydicom():
         # Parsing the whole file also finds a truncated compressed stream, of which GDCM would fill the rest.
-        dataset = pydicom.dcmread(path, force=True)
+        dataset = read_dataset(path, force=True)
     pixel_data = dataset.PixelData
     if uid.is_encapsulated:
         if uid in _THROUGH_PYDICOM and get_decoder(uid).is_available:

@@ -9,12 +9,13 @@ import pydicom
 from numpy.typing import NDArray
 
 from femur_nnunet.errors import FemurError
-from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, quiet_pydicom
+from femur_nnunet.machine_failures import raise_machine_failure
+from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, quiet_pydicom, read_dataset
 from femur_nnunet.volume_io.slice_positions import SlicePositions
 from femur_nnunet.volume_io.volume import Grid
 
-# How far a frame may lie from the slice that it belongs to.
-FRAME_TOLERANCE_MM = 0.05
+# How far a frame may lie from the slice that it belongs to: slices that slide by less than 0.1 mm count as straight.
+FRAME_TOLERANCE_MM = 0.15
 
 
 def read_dicom_seg(path: Path, *, subject: str = "") -> tuple[NDArray[np.generic], Grid]:
@@ -42,12 +43,14 @@ def read_dicom_seg(path: Path, *, subject: str = "") -> tuple[NDArray[np.generic
     # highdicom is slow to import and only masks of this one kind need it.
     import highdicom
 
+    dataset = _read_counted(path, subject)
     try:
         with quiet_pydicom():
-            segmentation = highdicom.seg.segread(path)
+            segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
             volume = segmentation.get_volume(combine_segments=True, rescale_fractional=True)
     # The library's own text may quote attributes of the file, so only the kind of failure is told.
     except (*PARSE_ERRORS, RuntimeError) as error:
+        raise_machine_failure(error, subject)
         raise FemurError(f"a DICOM Segmentation that cannot be read as one label map ({type(error).__name__}: damaged, "
                          "overlapping segments, or planes that make no volume)",
                          expected="a segmentation of the image's planes without overlap",
@@ -78,10 +81,10 @@ def read_dicom_seg_slices(path: Path, slices: SlicePositions, *, subject: str = 
         Damaged object, frames that lie on no slice, or segments that overlap.
     """
     labels: NDArray[np.int32] = np.zeros(slices.stack_shape, dtype=np.int32)
+    dataset = _read_counted(path, subject)
     origins = np.stack([slices.plane_origin_mm(index) for index in range(len(slices.along_mm))])
     try:
         with quiet_pydicom():
-            dataset = pydicom.dcmread(path)
             frames = np.asarray(dataset.pixel_array).reshape(-1, dataset.Rows, dataset.Columns)
             kind = str(dataset.SegmentationType)
             full = int(dataset.MaximumFractionalValue) if kind == "FRACTIONAL" else 1
@@ -94,10 +97,9 @@ def read_dicom_seg_slices(path: Path, slices: SlicePositions, *, subject: str = 
                     group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
                 placed.append((position, np.asarray(turned.ImageOrientationPatient, dtype=np.float64), number))
     except PARSE_ERRORS as error:
-        raise FemurError(f"a DICOM Segmentation that cannot be read ({type(error).__name__})", expected="a sound one",
-                         action="export it again, or as NIfTI", subject=subject) from None
+        raise _unreadable(error, subject) from None
     expected_axes = slices.grid.direction_matrix[:, :2].T.ravel()
-    for frame, (position, axes, number) in zip(frames, placed, strict=False):
+    for frame, (position, axes, number) in zip(frames, placed, strict=True):
         distances = np.linalg.norm(origins - position, axis=1)
         index = int(np.argmin(distances))
         fits = frame.shape == labels.shape[1:] and np.abs(axes - expected_axes).max() < 1e-3
@@ -114,6 +116,32 @@ def read_dicom_seg_slices(path: Path, slices: SlicePositions, *, subject: str = 
                              action="export the femur alone", subject=subject)
         labels[index] += values
     return labels
+
+
+def _read_counted(path: Path, subject: str) -> pydicom.Dataset:
+    """Read an object whose frames and their descriptions match: else a frame would be lost, or lie elsewhere."""
+    try:
+        with quiet_pydicom():
+            dataset = read_dataset(path)
+            n_frames, n_described = int(dataset.NumberOfFrames), len(dataset.PerFrameFunctionalGroupsSequence)
+            needed = (int(dataset.Rows) * int(dataset.Columns) * n_frames * int(dataset.BitsAllocated) + 7) // 8
+            # Compressed pixels have no length of their own; the decoder counts their frames.
+            spare = 0 if dataset.file_meta.TransferSyntaxUID.is_encapsulated else len(dataset.PixelData) - needed
+    except PARSE_ERRORS as error:
+        raise _unreadable(error, subject) from None
+    # One byte makes the length even.
+    if n_frames == n_described and spare <= 1:
+        return dataset
+    beyond = f" and {spare} bytes of pixels beyond them" if spare > 1 else ""
+    raise FemurError(f"a DICOM Segmentation of {n_frames} frames with {n_described} descriptions{beyond}",
+                     expected="as many descriptions as frames, and their pixels alone",
+                     action="export it again, or as NIfTI", subject=subject)
+
+
+def _unreadable(error: Exception, subject: str) -> FemurError:
+    raise_machine_failure(error, subject)
+    return FemurError(f"a DICOM Segmentation that cannot be read ({type(error).__name__})", expected="a sound one",
+                      action="export it again, or as NIfTI", subject=subject)
 
 
 def _grid(affine_kji: NDArray[np.float64], shape_kji: tuple[int, ...]) -> Grid:

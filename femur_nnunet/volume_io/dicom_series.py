@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from femur_nnunet.errors import FemurError
+from femur_nnunet.machine_failures import raise_machine_failure
 from femur_nnunet.volume_io.dicom_geometry import SeriesGeometry, check_geometry
 from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, SliceHeader, looks_like_dicom, read_dicom_file
 from femur_nnunet.volume_io.dicom_pixels import read_hounsfield
@@ -66,7 +67,7 @@ def read_dicom_series(path: Path, *, subject: str = "", rules: ReadingRules = ST
     FemurError
         No single sound CT series; the reason is in the message, without any name.
     """
-    content = inspect_folder(path)
+    content = inspect_folder(path, subject=subject)
     _refuse_unusable(content, subject)
     planes, notes = _choose_series(content, subject)
     geometry = check_geometry(planes, subject=subject, rules=rules)
@@ -81,8 +82,14 @@ def read_dicom_series(path: Path, *, subject: str = "", rules: ReadingRules = ST
                   slices=geometry.slices)
 
 
-def inspect_folder(path: Path) -> FolderContent:
-    """Read every DICOM header under a folder, in the order of the sorted paths."""
+def inspect_folder(path: Path, *, subject: str = "") -> FolderContent:
+    """Read every DICOM header under a folder, in the order of the sorted paths.
+
+    Raises
+    ------
+    MachineError
+        The disk or the share failed, of which nothing is concluded.
+    """
     content = FolderContent()
     for file in _files_under(path):
         try:
@@ -91,7 +98,8 @@ def inspect_folder(path: Path) -> FolderContent:
                 content.n_foreign += 1
                 continue
             found = read_dicom_file(file)
-        except PARSE_ERRORS:
+        except PARSE_ERRORS as error:
+            raise_machine_failure(error, subject)
             content.n_broken += 1
             continue
         if found.skipped_as == "other modality":

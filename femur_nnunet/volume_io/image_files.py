@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from femur_nnunet.errors import FemurError
+from femur_nnunet.machine_failures import raise_machine_failure
 from femur_nnunet.volume_io.native_messages import silent_native_messages
 from femur_nnunet.volume_io.nifti_orientation import refuse_contradicting_forms
 from femur_nnunet.volume_io.nifti_voxels import NIFTI_ERRORS, read_nifti_voxels
@@ -18,11 +19,16 @@ from femur_nnunet.volume_io.volume import MAXIMUM_VOXELS, Grid, Volume
 MINIMUM_SLICES = 3
 _FORMATS = {".nii": ("nifti", "NiftiImageIO"), ".nii.gz": ("nifti", "NiftiImageIO"),
             ".mha": ("metaimage", "MetaImageIO"), ".mhd": ("metaimage", "MetaImageIO"),
-            ".nrrd": ("nrrd", "NrrdImageIO")}
+            ".nrrd": ("nrrd", "NrrdImageIO"), ".nhdr": ("nrrd", "NrrdImageIO")}
 IMAGE_SUFFIXES: tuple[str, ...] = tuple(_FORMATS)
 _DATA_FILE = re.compile(r"\s*(?:ElementDataFile[ \t]*[=:]|data ?file:)(.*)", re.IGNORECASE | re.DOTALL)
+# A printf format with one number, then first, last and step; NRRD may add the number of axes in each file.
+_NUMBERED_FILES = re.compile(r"([^%]*%0?\d{0,2}d[^%]*?)\s+(-?\d{1,9})\s+(-?\d{1,9})\s+(-?\d{1,9})(?:\s+\d+)?")
+_MOST_FILES = 100_000
 # Room for the names of some ten thousand slices.
 _HEADER_BYTES = 1 << 20
+# Deflate packs 1,032 bytes into one at the best.
+_LARGEST_PACKING = 1100
 
 
 def image_suffix(path: Path) -> str | None:
@@ -38,13 +44,13 @@ def data_file_entries(header: Path) -> list[str]:
     the lines behind it name one file a slice.
     """
     suffix = image_suffix(header)
-    if suffix not in (".mha", ".mhd", ".nrrd"):
+    if suffix not in (".mha", ".mhd", ".nrrd", ".nhdr"):
         return []
     with header.open("rb") as file:
         # By line feeds alone, as the readers do: another separator in a comment must not hide an entry.
         lines = [line.rstrip(b"\r").decode("utf-8", errors="replace")
                  for line in file.read(_HEADER_BYTES).split(b"\n")]
-    if suffix == ".nrrd" and "" in lines:
+    if suffix in (".nrrd", ".nhdr") and "" in lines:
         # Behind the first empty line there are voxels.
         lines = lines[:lines.index("")]
     for number, line in enumerate(lines):
@@ -55,6 +61,28 @@ def data_file_entries(header: Path) -> list[str]:
                 return []
             return names if names[0].upper().startswith("LIST") or suffix == ".mhd" else names[:1]
     return []
+
+
+def data_files(header: Path) -> list[Path]:
+    """Return the files that hold the voxels of a MetaImage or NRRD header, apart from the header itself.
+
+    One file, a list of one file a slice, or a pattern of numbered ones (``slice%03d.raw 1 80 1``); of what the header
+    names, those files that are there.
+    """
+    entries = data_file_entries(header)
+    names = entries[1:] if entries and entries[0].upper().startswith("LIST") else entries
+    files = [header.parent / name for entry in names for name in _numbered(entry)]
+    return [file for file in files if file.is_file()]
+
+
+def _numbered(entry: str) -> list[str]:
+    """Return the names that a pattern with first, last and step stands for; any other entry stands for itself."""
+    pattern = _NUMBERED_FILES.fullmatch(entry)
+    if pattern is None:
+        return [entry]
+    name, first, last, step = pattern[1], *(int(pattern[index]) for index in (2, 3, 4))
+    numbers = range(first, last + (1 if step > 0 else -1), step) if step else range(0)
+    return [name % number for number in numbers[:_MOST_FILES]]
 
 
 def read_image_file(path: Path, *, subject: str = "") -> Volume:
@@ -104,13 +132,15 @@ def read_raw_image(path: Path, *, subject: str = "") -> tuple[NDArray[np.generic
         with silent_native_messages():
             reader.ReadImageInformation()
             _check_header(reader, source_format, subject)
+            _refuse_more_voxels_than_the_files_hold(reader, path, subject)
             grid = _grid(reader)
             if source_format == "nifti":
                 refuse_contradicting_forms(path, grid.size_ijk, subject=subject)
                 return read_nifti_voxels(path, grid.shape_kji), grid, source_format
             return _volume_array(reader), grid, source_format
     # ITK's own text holds the path, so it is not repeated.
-    except (RuntimeError, MemoryError, *NIFTI_ERRORS):
+    except (RuntimeError, MemoryError, *NIFTI_ERRORS) as error:
+        raise_machine_failure(error, subject)
         raise FemurError(f"a {source_format} file that cannot be read (damaged, truncated, or with axes that are not "
                          "orthogonal)", expected="a sound image file", action="copy or export it again",
                          subject=subject) from None
@@ -158,6 +188,16 @@ def _check_header(reader: sitk.ImageFileReader, source_format: str, subject: str
         raise FemurError("a NIfTI file without orientation (qform and sform codes are 0)",
                          expected="a header that tells the patient's left from right",
                          action="write the file again with its qform or sform", subject=subject)
+
+
+def _refuse_more_voxels_than_the_files_hold(reader: sitk.ImageFileReader, path: Path, subject: str) -> None:
+    """Refuse a damaged size before memory is asked for it: it is the file's fault and not the machine's."""
+    n_voxels = int(np.prod(reader.GetSize(), dtype=np.float64))
+    n_bytes = sum(file.stat().st_size for file in (path, *data_files(path)))
+    if n_voxels > _LARGEST_PACKING * n_bytes:
+        raise FemurError(f"a header of {_times(reader.GetSize())} voxels before {n_bytes} bytes",
+                         expected="a file that holds all its voxels", action="copy or export it again",
+                         subject=subject)
 
 
 def _nifti_code(reader: sitk.ImageFileReader, key: str) -> int:

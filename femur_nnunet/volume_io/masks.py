@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femur_nnunet.errors import FemurError
+from femur_nnunet.machine_failures import raise_machine_failure
 from femur_nnunet.volume_io.archives import ARCHIVE_SUFFIXES, on_disk
 from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, looks_like_dicom, read_dicom_file
 from femur_nnunet.volume_io.dicom_seg import read_dicom_seg, read_dicom_seg_slices
@@ -29,7 +30,7 @@ def read_mask(path: Path, grid: Grid, *, subject: str = "", tolerance_mm: float 
     Parameters
     ----------
     path : Path
-        A file (.nii, .nii.gz, .mha, .mhd, .nrrd), a DICOM Segmentation or RT Structure Set (file, or folder with
+        A file (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr), a DICOM Segmentation or RT Structure Set (file, or folder with
         one of them), or an archive of one of these. For DICOM the label value is the segment's or the ROI's number.
     grid : Grid
         The image's own grid, as :func:`~femur_nnunet.volume_io.reading.read_volume` gives it.
@@ -57,6 +58,7 @@ def read_mask(path: Path, grid: Grid, *, subject: str = "", tolerance_mm: float 
         with on_disk(path, subject=subject) as source:
             return _read(source, grid, subject, tolerance_mm, slices)
     except OSError as error:
+        raise_machine_failure(error, subject)
         # The system's own text would hold the path.
         raise FemurError(f"a mask that the system cannot read (error {error.errno})", expected="readable files",
                          action="check permissions and the disk", subject=subject) from None
@@ -72,7 +74,7 @@ def _read(path: Path, grid: Grid, subject: str, tolerance_mm: float,
                          action="correct the mask column of the table, or leave it empty", subject=subject)
     else:
         file = path
-        modality = None if image_suffix(path) else _dicom_modality(path)
+        modality = None if image_suffix(path) else _dicom_modality(path, subject)
     if modality == "RTSTRUCT":
         return read_rt_structures(file, grid, subject=subject, slices=slices)
     if modality == "SEG" and slices is not None:
@@ -221,7 +223,7 @@ def only_dicom_mask_in(folder: Path, *, subject: str = "") -> tuple[Path, str]:
     found = []
     for parent, _, names in os.walk(folder):
         for name in sorted(names):
-            modality = _dicom_modality(Path(parent) / name)
+            modality = _dicom_modality(Path(parent) / name, subject)
             if modality in ("SEG", "RTSTRUCT"):
                 found.append((Path(parent) / name, modality))
     if len(found) != 1:
@@ -230,9 +232,10 @@ def only_dicom_mask_in(folder: Path, *, subject: str = "") -> tuple[Path, str]:
     return found[0]
 
 
-def _dicom_modality(path: Path) -> str | None:
+def _dicom_modality(path: Path, subject: str) -> str | None:
     """Return the modality of a DICOM file, or None for other or damaged files."""
     try:
         return read_dicom_file(path).modality if looks_like_dicom(path) else None
-    except PARSE_ERRORS:
+    except PARSE_ERRORS as error:
+        raise_machine_failure(error, subject)
         return None

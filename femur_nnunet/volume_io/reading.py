@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from femur_nnunet.errors import FemurError
+from femur_nnunet.machine_failures import raise_machine_failure
 from femur_nnunet.volume_io.archives import ARCHIVE_SUFFIXES, on_disk
 from femur_nnunet.volume_io.dicom_headers import looks_like_dicom
 from femur_nnunet.volume_io.dicom_series import read_dicom_series
@@ -19,7 +20,7 @@ def read_volume(path: Path, *, subject: str = "", rules: ReadingRules = STRICT) 
     Parameters
     ----------
     path : Path
-        A file (.nii, .nii.gz, .mha, .mhd, .nrrd, or multi-frame DICOM), a folder that holds one DICOM CT
+        A file (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr, or multi-frame DICOM), a folder that holds one DICOM CT
         series, nested or flat, or an archive (.zip, .tar, .tar.gz, .tgz) of one of these.
     subject : str, optional
         What errors are about: a manifest row, a case id. Errors never hold names, paths or text of the file,
@@ -41,6 +42,7 @@ def read_volume(path: Path, *, subject: str = "", rules: ReadingRules = STRICT) 
         with on_disk(path, subject=subject) as source:
             return _read(source, subject, rules)
     except OSError as error:
+        raise_machine_failure(error, subject)
         # The system's own text would hold the path.
         raise FemurError(f"a file that the system cannot read (error {error.errno})", expected="readable files",
                          action="check permissions and the disk", subject=subject) from None

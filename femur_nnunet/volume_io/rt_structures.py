@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from skimage.measure import grid_points_in_poly
 
 from femur_nnunet.errors import FemurError
-from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, quiet_pydicom
+from femur_nnunet.machine_failures import raise_machine_failure
+from femur_nnunet.volume_io.dicom_headers import PARSE_ERRORS, quiet_pydicom, read_dataset
 from femur_nnunet.volume_io.slice_positions import SlicePositions
 from femur_nnunet.volume_io.volume import Grid
 
@@ -50,8 +51,9 @@ def read_rt_structures(path: Path, grid: Grid, *, subject: str = "",
     """
     try:
         with quiet_pydicom():
-            contours = _contours(pydicom.dcmread(path))
+            contours = _contours(read_dataset(path))
     except PARSE_ERRORS as error:
+        raise_machine_failure(error, subject)
         raise FemurError(f"a damaged RT Structure Set ({type(error).__name__})", expected="a sound one",
                          action="export it again, or as NIfTI", subject=subject) from None
     if not contours:

@@ -111,7 +111,7 @@ class SlicePositions:
 
 def regular_grid_of(positions_mm: NDArray[np.float64], directions: NDArray[np.float64],
                     pixel_spacing_mm_ij: tuple[float, float], size_ij: tuple[int, int], *,
-                    even: bool) -> SlicePositions:
+                    even: bool, sheared: bool = True) -> SlicePositions:
     """Find the regular grid of slices that are uneven, slide within their plane, or both.
 
     Parameters
@@ -125,6 +125,9 @@ def regular_grid_of(positions_mm: NDArray[np.float64], directions: NDArray[np.fl
     even : bool
         Whether the spacing counts as even; the slices then keep their number. Otherwise the finest gap, shortened
         so that a whole number of them reaches from the first slice to the last.
+    sheared : bool, optional
+        Whether slices count as sliding within their plane. Otherwise what they slide by is rounding in the headers,
+        and they are taken as they are, as in a series that needs no mending.
     """
     offsets = (positions_mm - positions_mm[0]) @ directions
     along = offsets[:, 2]
@@ -134,7 +137,7 @@ def regular_grid_of(positions_mm: NDArray[np.float64], directions: NDArray[np.fl
         along = spacing * np.arange(len(along))
     shift = offsets[:, :2] / np.asarray(pixel_spacing_mm_ij)
     # Positions are written with few digits: a thousandth of a pixel is rounding.
-    shift = np.round(shift, 3) + 0.0
+    shift = np.round(shift, 3) + 0.0 if sheared else np.zeros_like(shift)
     first = np.floor(shift.min(axis=0)).astype(int)
     extra = np.ceil(shift.max(axis=0)).astype(int) - first
     origin = positions_mm[0] + directions[:, :2] @ (first * np.asarray(pixel_spacing_mm_ij))

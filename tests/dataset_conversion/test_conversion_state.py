@@ -15,6 +15,7 @@ from femur_nnunet.dataset_conversion.conversion_state import (
     row_fingerprint,
     state_path,
 )
+from femur_nnunet.volume_io.image_files import read_raw_image
 
 RECORD = ScanRecord("tulane_0000000a_v01_l", "sub-0000000a", "tulane", 1, "left", False, True, "train", sex="F")
 KEY = "tulane_0000000a_v01_both"
@@ -87,19 +88,30 @@ def test_contents_count_for_the_fingerprint_and_names_do_not(tmp_path: Path) -> 
     assert row_fingerprint(b"key", {"role": "train"}, [tmp_path / "moved"]) != first
 
 
-def test_the_data_file_of_a_metaimage_header_counts(tmp_path: Path) -> None:
-    header, data = tmp_path / "a.mhd", tmp_path / "a scan.raw"
-    header.write_text("ObjectType = Image\nElementDataFile = a scan.raw\n", encoding="utf-8")
-    data.write_bytes(b"one")
-    first = row_fingerprint(b"key", {}, [header])
-    data.write_bytes(b"two")
-    assert row_fingerprint(b"key", {}, [header]) != first
+META = "ObjectType = Image\nNDims = 3\nDimSize = 3 2 4\nElementType = MET_UCHAR\nElementDataFile = "
+NRRD = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 2 4\nspacings: 1 1 1\nencoding: raw\ndata file: "
+LISTED = "".join(f"s{number:02d}.raw\n" for number in range(4))
 
 
-def test_the_data_file_of_an_nrrd_header_counts(tmp_path: Path) -> None:
-    header, data = tmp_path / "a.nrrd", tmp_path / "a.raw"
-    header.write_text("NRRD0004\nencoding: raw\ndata file: a.raw\n\n", encoding="utf-8")
-    data.write_bytes(b"one")
+@pytest.mark.parametrize(("name", "text"), [
+    ("a.mhd", f"{META}whole scan.raw\n"), ("a.mhd", f"{META}s%02d.raw 0 3 1\n"), ("a.mhd", f"{META}LIST\n{LISTED}"),
+    ("a.nrrd", f"{NRRD}whole scan.raw\n\n"), ("a.nhdr", f"{NRRD}whole scan.raw\n"),
+    ("a.nhdr", f"{NRRD}s%02d.raw 0 3 1\n"), ("a.nhdr", f"{NRRD}LIST\n{LISTED}"),
+    ("a.nhdr", f"{NRRD.replace('data file', 'DataFile')}./s%02d.raw 3 0 -1 2\n")])
+def test_every_data_file_of_a_detached_header_counts(tmp_path: Path, name: str, text: str) -> None:
+    header, slices = tmp_path / name, [tmp_path / f"s{number:02d}.raw" for number in range(4)]
+    header.write_text(text, encoding="utf-8")
+    whole = tmp_path / "whole scan.raw"
+    whole.write_bytes(bytes(range(24)))
+    for number, path in enumerate(slices):
+        path.write_bytes(bytes(range(6 * number, 6 * number + 6)))
+    # The reader finds its voxels in them.
+    array, _, _ = read_raw_image(header)
+    assert array.ravel().tolist() in (list(range(24)), [*range(18, 24), *range(12, 18), *range(6, 12), *range(6)])
     first = row_fingerprint(b"key", {}, [header])
-    data.write_bytes(b"two")
-    assert row_fingerprint(b"key", {}, [header]) != first
+    for data in [whole] if "whole" in text else slices:
+        before = data.read_bytes()
+        data.write_bytes(bytes([255]) + before[1:])
+        assert row_fingerprint(b"key", {}, [header]) != first
+        data.write_bytes(before)
+    assert row_fingerprint(b"key", {}, [header]) == first

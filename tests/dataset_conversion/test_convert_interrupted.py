@@ -16,7 +16,7 @@ from femur_nnunet.dataset_conversion import case_conversion, convert_command, ra
 from femur_nnunet.dataset_conversion import convert as convert_module
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.convert import convert
-from femur_nnunet.errors import UnwrittenError
+from femur_nnunet.errors import MachineError
 from femur_nnunet.files import hold_folder
 
 MAIN = "import sys; from femur_nnunet.dataset_conversion.convert_command import main; sys.exit(main())"
@@ -136,7 +136,7 @@ def test_a_full_disk_leaves_the_dataset_as_it_was_and_the_next_run_completes_it(
     options = replace(options, out=tmp_path / "raw")
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(case_conversion, "write_nifti", failing_at(case_conversion.write_nifti, 2, full))
-    with pytest.raises(UnwrittenError, match=r"1 row\(s\) that could not be written.*No space left on device"):
+    with pytest.raises(MachineError, match=r"1 row\(s\) that the machine.*No space left on device"):
         convert(options)
     assert not list(options.dataset_folder.rglob("*.nii.gz"))
     assert not (options.dataset_folder / "splits.json").exists()

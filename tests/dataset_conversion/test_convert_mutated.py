@@ -16,9 +16,6 @@ from mutated_scans import SYNTHETIC, Builder, real_stack, write_mutated_rows
 from real_data import real_data
 from tiny_cohort import assert_only_complete_cases, convert_and_peak_mib, tiny_options
 
-from femur_nnunet.dataset_conversion import row_workers
-from femur_nnunet.dataset_conversion.convert import convert
-
 MEMORY_LIMIT_MIB = 1500
 ROW_LIMIT_S = 60.0
 
@@ -71,25 +68,3 @@ def test_two_thousand_mutated_headers_and_pixels_neither_hang_nor_crash_the_run(
     print(json.dumps(told))
     for part in told:
         assert part["peak MiB of a worker"] < MEMORY_LIMIT_MIB  # type: ignore[operator]
-
-
-def test_a_row_that_crashes_or_hangs_its_worker_is_told_and_the_others_are_converted(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tiny_cohort import write_tiny_site
-    table = write_tiny_site(tmp_path / "site")
-    options = replace(tiny_options(table, tmp_path / "raw"), jobs=2, isolated=True, row_limit_s=8.0)
-    # The workers find this module under the name of the package's own one.
-    main = row_workers._MAIN.replace("from femur_nnunet.dataset_conversion.row_workers", "import crashing_rows; from "
-                                     "femur_nnunet.dataset_conversion.row_workers")
-    monkeypatch.setattr(row_workers, "_MAIN", main)
-
-    summary = convert(options)
-
-    assert summary.exit_code == 1
-    told = {line.manifest_row: (line.status, line.reason) for line in summary.lines}
-    assert told["2"][1].startswith("found a worker process that died by SIGSEGV on this row")
-    assert told["3"][1].startswith("found a row that came to no end (no end after 8 s)")
-    assert told["4"][0] == told["5"][0] == "converted"
-    assert [error.split(" (")[0] for error in summary.errors] == ["manifest row 2", "manifest row 3"]
-    monkeypatch.undo()
-    assert convert(options).exit_code == 0

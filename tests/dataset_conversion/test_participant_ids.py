@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from qct_sites import dataset_bytes
 from tiny_cohort import tiny_options, write_tiny_site
 
 from femur_nnunet.dataset_conversion.convert import convert
 from femur_nnunet.dataset_conversion.participant_ids import participant_digits, read_given_ids
+from femur_nnunet.dataset_conversion.preflight.check import check_sites
 from femur_nnunet.errors import UsageError
 
 
@@ -73,3 +75,43 @@ def test_one_id_for_people_of_two_sites_is_refused(tmp_path: Path) -> None:
     table.write_text("site,participant_id,id\ntulane,Ann,1\nrochester,Bob,1\n")
     with pytest.raises(UsageError, match="row 3"):
         read_given_ids(table)
+
+
+def test_a_quote_that_is_never_closed_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a table of ids that cannot be read \(unexpected end of data\).*close every"):
+        read_given_ids(write_ids(tmp_path / "ids.csv", 'oslo,"P0,1', "oslo,P1,2"))
+    with pytest.raises(UsageError, match="a table of ids that cannot be read"):
+        read_given_ids(write_ids(tmp_path / "ids.csv", "oslo,P0," + "1" * 200_000))
+
+
+def test_capital_letters_of_a_site_do_not_matter_and_other_signs_are_refused(tmp_path: Path) -> None:
+    assert read_given_ids(write_ids(tmp_path / "ids.csv", "Oslo,P0,1", "OSLO,p0,2")) == {
+        ("oslo", "P0"): "00000001", ("oslo", "p0"): "00000002"}
+    with pytest.raises(UsageError, match=r"row 2 .*expected letters and digits as site"):
+        read_given_ids(write_ids(tmp_path / "ids.csv", "Oslo University,P0,1"))
+
+
+@pytest.mark.parametrize("rows", [
+    pytest.param(["oslo,P0,9", "oslo,P1,2", "oslo,P2,3", "oslo,P3,4"], id="another id"),
+    pytest.param(["oslo,P0,2", "oslo,P1,1", "oslo,P2,3", "oslo,P3,4"], id="two people change ids"),
+    pytest.param(["oslo,P7,1", "oslo,P1,2", "oslo,P2,3", "oslo,P3,4"], id="the id of somebody who left the table"),
+    pytest.param(["oslo,P0,1", "oslo,P1,2", "oslo,P2,9", "oslo,P3,4"], id="a new id of a test participant")])
+@pytest.mark.parametrize("prune", [False, True])
+def test_an_edited_table_of_ids_never_moves_a_role(tmp_path: Path, rows: list[str], prune: bool) -> None:
+    table = write_tiny_site(tmp_path / "site")
+    sound = ["oslo,P0,1", "oslo,P1,2", "oslo,P2,3", "oslo,P3,4"]
+    ids = write_ids(tmp_path / "ids.csv", *sound)
+    options = replace(tiny_options(table, tmp_path / "raw"), own_ids=ids, prune=prune)
+    convert(options)
+    before = dataset_bytes(options.dataset_folder)
+
+    write_ids(ids, *rows)
+    for run in (convert, check_sites):
+        with pytest.raises(UsageError, match=r"another id than before, or the id of somebody else, for [12] partic.*"
+                           "its locked test set is a list of them"):
+            run(options)
+
+    assert dataset_bytes(options.dataset_folder) == before
+    assert "P0" not in (options.dataset_folder / ".conversion" / "own_ids.json").read_text()
+    write_ids(ids, *sound, "oslo,P4,5")  # somebody new is welcome
+    assert convert(options).exit_code == 0

@@ -26,7 +26,7 @@ def test_results_come_in_the_order_of_the_tasks_and_losses_stand_in_their_place(
     assert [result for result in results if not isinstance(result, WorkerLoss)] == ["0.3", "a", "b", "printed", "c"]
     losses = {task: result for task, result in zip(tasks, results, strict=True) if isinstance(result, WorkerLoss)}
     assert losses == {"segfault": WorkerLoss("died by SIGSEGV"), "exit 7": WorkerLoss("ended with exit status 7"),
-                      "kill": WorkerLoss("died by SIGKILL", out_of_memory=True),
+                      "kill": WorkerLoss("died by SIGKILL", by_machine=True),
                       "hang": WorkerLoss("no end after 3 s", timed_out=True)}
 
 

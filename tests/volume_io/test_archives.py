@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import io
 import os
 import signal
@@ -10,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -18,7 +21,8 @@ import pytest
 import SimpleITK as sitk
 from dicom_factory import write_ct_series
 
-from femur_nnunet.errors import FemurError
+from femur_nnunet.errors import FemurError, MachineError
+from femur_nnunet.volume_io import archives
 from femur_nnunet.volume_io.archives import FOLDER_PREFIX, ArchiveLimits, is_archive, on_disk
 from femur_nnunet.volume_io.masks import read_mask
 from femur_nnunet.volume_io.reading import read_volume
@@ -239,3 +243,67 @@ def test_two_members_that_become_one_file_are_refused(tmp_path: Path) -> None:
             archive.addfile(member, io.BytesIO(content))
     with pytest.raises(FemurError, match="cannot be unpacked"), on_disk(path):
         pass
+
+
+def pax_header(n_bytes: int) -> bytes:
+    """A tar's extended header that claims and has so many bytes."""
+    member = tarfile.TarInfo("pax")
+    member.type, member.size = tarfile.XHDTYPE, n_bytes
+    return member.tobuf(tarfile.USTAR_FORMAT) + b"\0" * (n_bytes + -n_bytes % 512)
+
+
+@pytest.mark.parametrize("n_headers", [1, 40])
+def test_headers_of_a_tar_count_toward_the_limits(tmp_path: Path, temporary_folder: Path, n_headers: int) -> None:
+    # One huge header, and many that are allowed one by one, each before a small file.
+    one = (60 << 20) // n_headers
+    sound = [pack(tmp_path / "sound.tar", {f"{number}.dcm": b"x"}).read_bytes()[:1024] for number in range(n_headers)]
+    packed = tmp_path / "a.tgz"
+    packed.write_bytes(gzip.compress(b"".join(pax_header(one) + member for member in sound) + bytes(1024), 1))
+    assert packed.stat().st_size < 1 << 20
+    limits = ArchiveLimits(free_bytes=10 << 20, ratio=1, header_bytes=ArchiveLimits().header_bytes if n_headers == 1
+                           else 2 << 20)
+    told = "headers larger than the limit" if n_headers == 1 else "a decompression bomb"
+
+    tracemalloc.start()
+    with pytest.raises(FemurError, match=told), on_disk(packed, limits=limits):
+        pytest.fail("the bomb was unpacked")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 20 << 20
+    assert not list(temporary_folder.iterdir())
+
+
+def test_a_member_with_a_long_name_and_many_attributes_is_unpacked(tmp_path: Path) -> None:
+    write_ct_series(tmp_path / "series", STORED)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for path in sorted((tmp_path / "series").iterdir()):
+            member = archive.gettarinfo(path, f"{'folder ' * 12}/{'study ü ' * 20}/{path.name}")
+            member.pax_headers = {"SCHILY.xattr.user.note": "n" * 20_000}
+            with path.open("rb") as content:
+                archive.addfile(member, content)
+
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tar.gz").array, STORED.astype(int) - 1024)
+
+
+def test_the_table_of_a_zip_is_bounded_before_it_is_read(tmp_path: Path) -> None:
+    packed = pack(tmp_path / "a.zip", {f"{number:060d}.dcm": b"" for number in range(200)})
+    limits = ArchiveLimits(members=3, header_bytes=1 << 10)
+
+    with pytest.raises(FemurError, match="headers larger than the limit"), on_disk(packed, limits=limits):
+        pytest.fail("the archive was unpacked")
+
+
+@pytest.mark.parametrize("where", ["no folder", "while unpacking"])
+def test_a_full_temporary_folder_is_no_fault_of_the_archive(tmp_path: Path, temporary_folder: Path, where: str,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = pack(tmp_path / "a.tar", series_files(tmp_path / "series"))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(*_: object, **__: object) -> None:
+        raise full
+
+    monkeypatch.setattr(*((tempfile, "mkdtemp", fail) if where == "no folder" else (archives, "_write", fail)))
+    with pytest.raises(MachineError, match=r"row 1: .*No space left on device"):
+        read_volume(packed, subject="row 1")
+    assert not list(temporary_folder.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_factory import write_ct_series
 from dicom_seg_factory import write_seg
@@ -12,6 +13,7 @@ from dicom_seg_factory import write_seg
 from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io.masks import read_mask
 from femur_nnunet.volume_io.reading import read_volume
+from femur_nnunet.volume_io.slice_positions import SlicePositions
 
 SHAPE = (7, 8, 16)
 
@@ -88,3 +90,28 @@ def test_two_masks_in_one_folder_are_refused(tmp_path: Path, scan: Path) -> None
 
     with pytest.raises(FemurError, match="2 DICOM-SEG or RTSTRUCT files"):
         read_mask(tmp_path / "seg", read_volume(scan).grid)
+
+
+@pytest.mark.parametrize("resampled", [False, True], ids=["regular grid", "slice by slice"])
+@pytest.mark.parametrize(("what", "told"), [
+    ("a description lacks", "of 6 frames with 5 descriptions; expected"),
+    ("a description too many", "of 6 frames with 7 descriptions; expected"),
+    ("a frame is not counted", "of 5 frames with 6 descriptions and 16 bytes of pixels beyond them")])
+def test_frames_and_descriptions_of_different_numbers_are_refused(tmp_path: Path, scan: Path, what: str, told: str,
+                                                                  resampled: bool) -> None:
+    path = write_seg(tmp_path / "mask.dcm", scan, labels())
+    dataset = pydicom.dcmread(path)
+    assert (dataset.NumberOfFrames, len(dataset.PerFrameFunctionalGroupsSequence)) == (6, 6)
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    if what == "a description lacks":
+        del groups[-1]
+    elif what == "a description too many":
+        groups.append(groups[-1])
+    else:
+        dataset.NumberOfFrames = 5
+    dataset.save_as(path)
+    volume = read_volume(scan)
+    straight = SlicePositions(tuple(2.5 * k for k in range(7)), ((0.0, 0.0),) * 7, (16, 8), (0, 0), volume.grid)
+
+    with pytest.raises(FemurError, match=told):
+        read_mask(path, volume.grid, slices=straight if resampled else None)

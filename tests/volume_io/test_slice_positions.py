@@ -197,6 +197,21 @@ def test_contours_are_filled_on_the_slices_they_were_drawn_on(tmp_path: Path) ->
     np.testing.assert_array_equal(labels, expected)
 
 
+def test_uneven_slices_whose_rounded_positions_wander_are_not_moved_within_their_plane(tmp_path: Path) -> None:
+    # 0.09 mm sideways is within what a series that needs no mending may have; no slice may be blurred by it.
+    wander = [0.0, 0.09, -0.04, 0.05, 0.09]
+    volume = read_volume(series(tmp_path / "ct", [0, 2, 4, 8, 10], wander), rules=IRREGULAR)
+
+    assert volume.grid.size_ijk == (8, 6, 6)
+    for k, index in ((0, 0), (1, 1), (2, 2), (4, 3), (5, 4)):
+        np.testing.assert_array_equal(volume.array[k], HOUNSFIELD[index])
+    np.testing.assert_array_equal(volume.array[3], np.rint((HOUNSFIELD[2] + HOUNSFIELD[3]) / 2))
+    # A segmentation of the same slices, each frame at its own wandering position, finds them.
+    segmentation = write_seg(tmp_path / "seg.dcm", tmp_path / "ct", labels_of_slices())
+    labels = read_mask(segmentation, volume.grid, slices=volume.slices)
+    np.testing.assert_array_equal(labels[[0, 1, 2, 4, 5]], labels_of_slices())
+
+
 def test_a_mask_of_other_slices_is_refused(tmp_path: Path) -> None:
     volume = read_volume(series(tmp_path / "ct", [0, 2, 4, 8, 10]), rules=IRREGULAR)
     shorter = nifti_of_slices(tmp_path / "short.nii.gz", labels_of_slices()[:4], 2.0)

@@ -4,6 +4,7 @@ import csv
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from real_data import real_data
 from femur_nnunet.command_line import ExitCode
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.convert_command import main
+from femur_nnunet.dataset_conversion.hip_cases import HALF_DRAWN, NOT_DRAWN
 from femur_nnunet.dataset_conversion.preflight.check import PAGE_NAME, TABLE_NAME, check_sites
 from femur_nnunet.dataset_conversion.preflight.findings import CHECKS, Verdict
 
@@ -148,6 +150,34 @@ def test_a_sound_site_exits_with_0(tmp_path, hips_scan, capsys):
                  "--jobs", "1", "--json"])
     assert code == 0
     assert '"stop": 0' in capsys.readouterr().out
+
+
+def test_a_whole_scan_is_checked_as_it_would_be_converted(tmp_path, hips_scan):
+    one_femur = np.where(hips_scan.mask == 1, 1, 0).astype(np.uint8)
+    write(tmp_path / "a.nii", hips_scan.hu, hips_scan.grid)
+    write(tmp_path / "mask.nii", one_femur, hips_scan.grid)
+    (tmp_path / "m.csv").write_text("site,participant_id,image,mask\naa,P1,a.nii,mask.nii\n")
+    options = ConversionOptions(out=tmp_path / "raw", manifest=tmp_path / "m.csv", key_seed=1, jobs=1, quiet=True)
+
+    told = {}
+    for keep_bilateral in (False, True):
+        summary = check_sites(replace(options, keep_bilateral=keep_bilateral))
+        told[keep_bilateral] = findings_of(summary, 2)["mask"].reason
+        (report,) = summary.reports
+        # The drawn femur is looked at either way.
+        assert [finding for finding in report.findings if finding.check == "mask volume"]
+
+    assert told == {False: f"right: {NOT_DRAWN}", True: f"both: {HALF_DRAWN}"}
+
+
+def test_what_a_killed_run_left_of_a_page_is_removed(tmp_path, hips_scan):
+    write(tmp_path / "a.nii", hips_scan.hu, hips_scan.grid)
+    (tmp_path / "m.csv").write_text("site,participant_id,image\naa,P1,gone.nii\n")
+    left = tmp_path / "raw" / "preflight_501" / ".partial-0123456789ab.html"
+    left.parent.mkdir(parents=True)
+    left.write_text("half a page")
+    check_sites(ConversionOptions(out=tmp_path / "raw", manifest=tmp_path / "m.csv", key_seed=1, jobs=1, quiet=True))
+    assert not left.exists()
 
 
 REAL = {"ct/pelvis_3mm_left_nail.nii.gz": {"metal", "field of view"},
