@@ -39,7 +39,7 @@ def _with_interval(names: Iterable[str]) -> list[str]:
 
 
 AGREEMENT_COLUMNS: tuple[str, ...] = (*_GROUP_COLUMNS, *_with_interval(_BEFORE_P), "p_value",
-                                      *_with_interval(_AFTER_P), "tost_margin", "tost_p")
+                                      *_with_interval(_AFTER_P), "tost_margin", "tost_p", "unit")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class AgreementRow:
         Of Pearson's r.
     tost_margin, tost_p : float
         Margin and p-value of the equivalence test.
+    unit : str
+        Unit of the quantity, and so of bias, limits, intercept and margin.
     """
 
     arm: str
@@ -71,6 +73,7 @@ class AgreementRow:
     p_value: float
     tost_margin: float = math.nan
     tost_p: float = math.nan
+    unit: str = "ml"
 
 
 def measure_agreement(rows: Sequence[CaseRow], *, resamples: int, seed: int,
@@ -118,7 +121,7 @@ def write_agreement(path: Path, table: Iterable[AgreementRow]) -> None:
     """Write agreement.csv."""
     write_table(path, AGREEMENT_COLUMNS, [
         [*(getattr(row, name) for name in _GROUP_COLUMNS), *_values(row, _BEFORE_P), row.p_value,
-         *_values(row, _AFTER_P), row.tost_margin, row.tost_p] for row in table])
+         *_values(row, _AFTER_P), row.tost_margin, row.tost_p, row.unit] for row in table])
 
 
 def _values(row: AgreementRow, names: Iterable[str]) -> list[float]:

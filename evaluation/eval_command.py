@@ -12,6 +12,7 @@ from femur_nnunet.command_line import CommandResult, make_parser, run_command
 from femur_nnunet.errors import UsageError
 from femur_nnunet.evaluation.bootstrap import DEFAULT_RESAMPLES
 from femur_nnunet.evaluation.compare import DEFAULT_BASES, DEFAULT_ORACLE, CompareOptions, compare
+from femur_nnunet.evaluation.density.significant_change import parse_override
 from femur_nnunet.evaluation.evaluate import EvaluationSummary, evaluate
 from femur_nnunet.evaluation.options import DEFAULT_ARM, EvaluationOptions, StatisticsOptions
 from femur_nnunet.evaluation.site_table import SiteRow
@@ -47,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=Path, metavar="DIR",
                         help="folder of the scans, <case_id>_0000.nii.gz or <case_id>.nii.gz: adds the tables that "
                              "need them")
+    parser.add_argument("--lsc", type=_lsc, nargs="+", default=[], metavar="QUANTITY[:REGION]=PERCENT",
+                        help="least significant changes for the equivalence tests of densities (default: "
+                             "docs/density.md)")
 
     one = parser.add_argument_group("one arm")
     one.add_argument("--arm", default=DEFAULT_ARM, help=f"name of the model in the tables (default: {DEFAULT_ARM})")
@@ -70,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _body(arguments: argparse.Namespace) -> CommandResult:
     statistics = StatisticsOptions(arguments.bootstrap, arguments.seed, tuple(arguments.source_site),
-                                   arguments.tost_margin_ml)
+                                   arguments.tost_margin_ml, dict(arguments.lsc))
     if arguments.compare:
         summary = _compare(arguments, statistics)
     elif arguments.predictions is None or arguments.references is None:
@@ -131,6 +135,13 @@ def _arm(text: str) -> tuple[str, Path]:
     if not (name and separator and folder):
         raise argparse.ArgumentTypeError(f"must have the form ARM=DIR, got {text!r}")
     return name, Path(folder)
+
+
+def _lsc(text: str) -> tuple[str, float]:
+    try:
+        return parse_override(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _margin(text: str) -> float:

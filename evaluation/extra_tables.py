@@ -103,9 +103,10 @@ ExtraRows = dict[str, list[Any]]
 def extra_tables() -> tuple[ExtraTable, ...]:
     """Return the further tables in the order in which they are made."""
     # Imported here: image processing is loaded only by those who ask for it.
+    from femur_nnunet.evaluation.density.density_table import DensityTable
     from femur_nnunet.evaluation.texture.table import RadiomicsTable
 
-    return (RadiomicsTable(),)
+    return DensityTable(), RadiomicsTable()
 
 
 def measure_extra(cases: ArmCases) -> ExtraRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,12 +28,15 @@ class StatisticsOptions:
         Sites whose labels were trained on; empty: the sites of labelled training rows in scans.tsv.
     tost_margin_ml : float, optional
         Margin of the equivalence test of volumes.
+    lsc_percent : mapping
+        Least significant changes that replace those of :mod:`~femur_nnunet.evaluation.density.significant_change`.
     """
 
     resamples: int = DEFAULT_RESAMPLES
     seed: int = 0
     source_sites: tuple[str, ...] = ()
     tost_margin_ml: float | None = None
+    lsc_percent: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ FWHM_PER_SD = 2.0 * np.sqrt(2.0 * np.log(2.0))
 # The normal is that of a surface smoothed by this much: the voxels' stairs are no anatomy.
 NORMAL_SMOOTHING_MM = 1.5
 # A cortex is resolved from this many full widths at half maximum of the blur on.
-RESOLVED_FWHM = 1.6
+RESOLVED_FWHM = 1.4
+LEAST_RESOLVED = 12
 # Slices thicker than pixels blur profiles that run across them: beyond this blur a profile says too little.
 LARGEST_BLUR_MM = 1.35
 DEFAULT_BLUR_MM = 0.6
@@ -35,8 +36,6 @@ LEAST_PROFILES, LEAST_SHARE = 25, 0.5
 # What is left of a profile after the fit, as a share of the cortex's step: the model is not what is there.
 LARGEST_RESIDUAL_SHARE = 0.2
 LARGEST_SHIFT_MM = 2.0
-_FROM_SHAFT_TO_HEAD = tuple(REGION_MAP_LABELS[region] for region in (Region.SHAFT, Region.TROCHANTERIC, Region.NECK,
-                                                                     Region.HEAD))
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,11 @@ def estimate_blur(x_mm: FloatArray, profiles: FloatArray, weights: FloatArray, c
 
 def _cortex_by_region(x_mm: FloatArray, profiles: FloatArray, weights: FloatArray, blur: FloatArray,
                       region: NDArray[np.uint8], usable: NDArray[np.bool_]) -> FloatArray:
-    """Return the HU of the cortex at every point: its region's median where it is resolved, else its neighbour's."""
+    """Return the HU of the cortex at every point, a value a region: its median where the cortex is resolved.
+
+    A neck without enough resolved profiles lies midway between trochanteric region and shaft. The plate under the
+    head's cartilage is too thin to be resolved anywhere: the head takes the neck's value.
+    """
     some = profiles[usable]
     fit = fit_cortex(x_mm, some, weights[usable], blur_mm=blur[usable], cortex_hu=np.maximum(some.max(axis=1), 300.0),
                      free_cortex=True)
@@ -152,14 +155,17 @@ def _cortex_by_region(x_mm: FloatArray, profiles: FloatArray, weights: FloatArra
     resolved = (fit.thickness_mm > RESOLVED_FWHM * FWHM_PER_SD * blur[usable]) & (fit.thickness_mm < 10.0) & (
         np.abs(fit.surface_mm) < LARGEST_SHIFT_MM) & (fit.residual_hu < LARGEST_RESIDUAL_SHARE * step) & (step > 200.0)
     overall = float(np.median(fit.cortex_hu[resolved])) if resolved.sum() >= LEAST_PROFILES else DEFAULT_CORTEX_HU
+
+    def typical(which: Region, otherwise: float) -> float:
+        own = resolved & (region[usable] == REGION_MAP_LABELS[which])
+        return float(np.median(fit.cortex_hu[own])) if own.sum() >= LEAST_RESOLVED else otherwise
+
+    of_region = {which: typical(which, overall) for which in (Region.SHAFT, Region.TROCHANTERIC)}
+    of_region[Region.NECK] = typical(Region.NECK, float(np.mean(list(of_region.values()))))
+    of_region[Region.HEAD] = of_region[Region.NECK]
     result = np.full(len(profiles), overall)
-    found = overall
-    for label in _FROM_SHAFT_TO_HEAD:
-        own = resolved & (region[usable] == label)
-        # The plate under the head's cartilage is too thin to be resolved anywhere: the head takes the neck's.
-        if own.sum() >= LEAST_PROFILES and label != REGION_MAP_LABELS[Region.HEAD]:
-            found = float(np.median(fit.cortex_hu[own]))
-        result[region == label] = found
+    for which, cortex_hu in of_region.items():
+        result[region == REGION_MAP_LABELS[which]] = cortex_hu
     return result
 
 

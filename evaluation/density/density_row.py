@@ -15,12 +15,11 @@ from femur_nnunet.cohort import MISSING
 from femur_nnunet.errors import FemurError
 from femur_nnunet.evaluation.case_table import write_table
 from femur_nnunet.evaluation.density.density_status import DENSITY_RULES, DensityRule, DensityStatus
+from femur_nnunet.evaluation.density.quantities import QUANTITIES
 from femur_nnunet.regions import Region
 
 DENSITY_NAME = "density.csv"
 MaskSource = Literal["reference", "prediction"]
-QUANTITIES = ("volume_ml", "bmc_mg", "vbmd_integral", "vbmd_cortical", "vbmd_trabecular", "cortical_thickness_mm")
-"""Measured quantities; the vBMD are in mg/cc of the row's unit, ``bmc_mg`` in mg of it."""
 
 
 @dataclass(frozen=True)

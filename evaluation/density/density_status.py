@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from femur_nnunet.evaluation.density.quantities import QUANTITIES, SHAPE, VOLUME
 from femur_nnunet.landmarks.femur_regions import RegionStatus
 
 
@@ -36,8 +37,8 @@ class DensityRule:
     ----------
     gravity : int
         Of several statuses the one with the largest number is written.
-    volume_agrees, density_agrees : bool
-        Volume, and density with cortical thickness, enter agreement.csv.
+    agreeing : tuple of str
+        Quantities that enter agreement.csv.
     is_failure : bool
         The row makes the command end with exit code 1 and is written to the log as a warning.
     meaning : str
@@ -45,37 +46,34 @@ class DensityRule:
     """
 
     gravity: int
-    volume_agrees: bool
-    density_agrees: bool
+    agreeing: tuple[str, ...]
     is_failure: bool
     meaning: str
 
 
 DENSITY_RULES: dict[DensityStatus, DensityRule] = {
-    DensityStatus.OK: DensityRule(0, True, True, False, "measured"),
+    DensityStatus.OK: DensityRule(0, QUANTITIES, False, "measured"),
     DensityStatus.SHAFT_ASSUMED: DensityRule(
-        1, True, True, False, "measured; too little shaft in view, its mean direction stands in"),
+        1, QUANTITIES, False, "measured; too little shaft in view, its mean direction stands in"),
     DensityStatus.UNCALIBRATED: DensityRule(
-        2, True, False, False, "scans.tsv holds no unit, slope and intercept: volume and thickness alone"),
+        2, SHAPE, False, "scans.tsv holds no unit, slope and intercept: volume and thickness alone"),
     DensityStatus.CALIBRATION_IMPLAUSIBLE: DensityRule(
-        3, True, False, True, "slope or intercept of scans.tsv is none of a CT scanner: volume and thickness alone"),
+        3, SHAPE, True, "slope or intercept in scans.tsv is none of a CT scanner: volume and thickness alone"),
     DensityStatus.TROCHANTER_CUT: DensityRule(
-        4, False, False, False, "the image ends at or above the lesser trochanter: neck and trochanter are a guess"),
+        4, (), False, "the image ends at or above the lesser trochanter: neck and trochanter are a guess"),
     DensityStatus.NECK_DOUBTFUL: DensityRule(
-        5, False, False, False, "the neck's axis did not settle on a narrowest section"),
+        5, (), False, "no narrowest section of a neck: what was taken for the head may be none"),
     DensityStatus.HEAD_INCOMPLETE: DensityRule(
-        6, False, False, False, "the image cuts the head, or the head is not round: every plane is doubtful"),
+        6, (), False, "the image cuts the head, or the head is not round: every plane is doubtful"),
     DensityStatus.OUTSIDE_FIELD_OF_VIEW: DensityRule(
-        7, True, False, False, "a part of the mask lies in air or padding: volume alone"),
-    DensityStatus.METAL: DensityRule(8, True, False, False, "metal within the mask: volume alone"),
-    DensityStatus.NOT_IN_VIEW: DensityRule(9, False, False, False, "the image ends before the region begins"),
-    DensityStatus.NO_HEAD: DensityRule(10, False, False, False, "no femoral head was found: there are no regions"),
-    DensityStatus.NO_MASK: DensityRule(
-        11, False, False, False, "no usable mask; cases.csv says why"),
-    DensityStatus.IMAGE_MISSING: DensityRule(12, False, False, True, "no image of this case in the folder of scans"),
-    DensityStatus.IMAGE_UNREADABLE: DensityRule(13, False, False, True, "the image cannot be read"),
-    DensityStatus.IMAGE_GEOMETRY_MISMATCH: DensityRule(
-        14, False, False, True, "the image lies on another grid than the mask"),
+        7, VOLUME, False, "a part of the mask lies in air or padding: volume alone"),
+    DensityStatus.METAL: DensityRule(8, VOLUME, False, "metal within the mask: volume alone"),
+    DensityStatus.NOT_IN_VIEW: DensityRule(9, (), False, "the image ends before the region begins"),
+    DensityStatus.NO_HEAD: DensityRule(10, (), False, "no femoral head was found: there are no regions"),
+    DensityStatus.NO_MASK: DensityRule(11, (), False, "no usable mask; cases.csv says why"),
+    DensityStatus.IMAGE_MISSING: DensityRule(12, (), True, "no image of this case in the folder of scans"),
+    DensityStatus.IMAGE_UNREADABLE: DensityRule(13, (), True, "the image cannot be read, or there are several"),
+    DensityStatus.IMAGE_GEOMETRY_MISMATCH: DensityRule(14, (), True, "the image lies on another grid than the mask"),
 }
 
 OF_REGION: dict[RegionStatus, DensityStatus] = {status: DensityStatus(status.value) for status in RegionStatus}

@@ -62,7 +62,7 @@ class RegionStatus(str, Enum):
     HEAD_INCOMPLETE = "head_incomplete"
     """The image cuts the head, or it is not round: sphere and all that is scaled by it are doubtful."""
     NECK_DOUBTFUL = "neck_doubtful"
-    """The neck's axis did not settle on a narrowest section."""
+    """No narrowest section of a neck: what was taken for the head may be none."""
     TROCHANTER_CUT = "trochanter_cut"
     """The image ends at or above the lesser trochanter: the border of the neck is a guess, the rest is cut."""
     NOT_IN_VIEW = "not_in_view"
@@ -204,7 +204,7 @@ def _status(labels: NDArray[np.uint8], marks: FemurLandmarks, *, touches_top: bo
     if "lesser_trochanter_below_mm" in marks.missing:
         status |= dict.fromkeys((Region.NECK, Region.TROCHANTERIC), RegionStatus.TROCHANTER_CUT)
     if {NECK_NOT_SETTLED, NO_WHOLE_NECK_SECTION, NARROWEST_AT_THE_END} & set(marks.flags):
-        status |= dict.fromkeys(parts[:3], RegionStatus.NECK_DOUBTFUL)
+        status |= dict.fromkeys(parts, RegionStatus.NECK_DOUBTFUL)
     if touches_top or HEAD_INCOMPLETE in marks.flags:
         status |= dict.fromkeys(parts, RegionStatus.HEAD_INCOMPLETE)
     for region in parts:

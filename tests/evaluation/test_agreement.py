@@ -26,7 +26,8 @@ def find(table, quantity="volume_ml", site="tulane", sex="all"):
 def test_the_columns_begin_and_end_as_the_design_says():
     assert AGREEMENT_COLUMNS[:10] == ("arm", "quantity", "region", "site", "sex", "n", "n_missed", "bias",
                                       "bias_ci95_low", "bias_ci95_high")
-    assert AGREEMENT_COLUMNS[-2:] == ("tost_margin", "tost_p")
+    # The design's last columns, and the unit, without which a bias of density says nothing.
+    assert AGREEMENT_COLUMNS[-3:] == ("tost_margin", "tost_p", "unit")
     assert {"loa_low", "loa_high", "slope", "intercept", "r2", "pearson_r", "p_value", "ccc", "icc_2_1", "icc_3_1",
             "icc_3_1_ci95_high"} <= set(AGREEMENT_COLUMNS)
 
