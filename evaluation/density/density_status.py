@@ -72,7 +72,7 @@ DENSITY_RULES: dict[DensityStatus, DensityRule] = {
     DensityStatus.NO_HEAD: DensityRule(10, (), False, "no femoral head was found: there are no regions"),
     DensityStatus.NO_MASK: DensityRule(11, (), False, "no usable mask; cases.csv says why"),
     DensityStatus.IMAGE_MISSING: DensityRule(12, (), True, "no image of this case in the folder of scans"),
-    DensityStatus.IMAGE_UNREADABLE: DensityRule(13, (), True, "the image cannot be read, or there are several"),
+    DensityStatus.IMAGE_UNREADABLE: DensityRule(13, (), True, "the image cannot be read"),
     DensityStatus.IMAGE_GEOMETRY_MISMATCH: DensityRule(14, (), True, "the image lies on another grid than the mask"),
 }
 

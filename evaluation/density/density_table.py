@@ -13,7 +13,7 @@ from femur_nnunet.cohort import ScanRecord
 from femur_nnunet.command_line import get_logger, progress
 from femur_nnunet.evaluation.agreement import AgreementRow, agreement_row, paired_means
 from femur_nnunet.evaluation.case_table import CaseRow
-from femur_nnunet.evaluation.density.case_density import DensityJob, find_images, measure_case
+from femur_nnunet.evaluation.density.case_density import DensityJob, measure_case
 from femur_nnunet.evaluation.density.density_row import (
     DENSITY_NAME,
     DensityRow,
@@ -39,8 +39,7 @@ class DensityTable:
 
     def measure(self, cases: ArmCases) -> list[DensityRow]:
         """Measure reference and prediction of every case of an arm."""
-        images = find_images(cases.images)
-        jobs = [DensityJob(case, images.get(case.case_id, [])) for case in cases.jobs]
+        jobs = [DensityJob(case, cases.images) for case in cases.jobs]
         rows: list[DensityRow] = []
         for found in progress(run_jobs(measure_case, jobs, cases.workers), description=f"density {cases.arm}",
                               total=len(jobs), quiet=cases.quiet):

@@ -114,22 +114,26 @@ def find_regions(mask_zyx: NDArray[np.generic], spacing_mm_zyx: tuple[float, flo
     inside = np.asarray(mask_zyx) != 0
     if not inside.any():
         raise FemurError("an empty mask", expected="the mask of one femur", action="check the label", subject=subject)
-    bone = sound_bone(inside)
+    # One slice of air below, where there is one, tells a whole bone from one that the image cuts.
+    box = tuple(slice(max(0, int(found[0]) - 1), int(found[-1]) + 2) for found in (
+        np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)))
+    start_mm = np.array([part.start for part in box[::-1]]) * np.asarray(spacing_mm_zyx[::-1])
+    bone = sound_bone(inside[box])
     voxel_ml = float(np.prod(spacing_mm_zyx)) / 1000.0
     mirror = 1.0 if side == "left" else -1.0
     try:
         if bone.sum() * voxel_ml < LEAST_VOLUME_ML:
             raise FemurError("too little bone", expected="a femur", action="check the mask", subject=subject)
         marks = find_landmarks(bone, spacing_mm_zyx, side, subject=subject,
+                               origin_mm_xyz=(float(start_mm[0]), float(start_mm[1]), float(start_mm[2])),
                                assumed_shaft_axis=np.array(MEAN_SHAFT_AXIS) * [mirror, 1.0, 1.0])
     except FemurError:
         status = dict.fromkeys(Region, RegionStatus.NO_HEAD) | {Region.TOTAL: RegionStatus.OK}
         return FemurRegions(np.zeros(inside.shape, dtype=np.uint8), status, None)
     labels = np.zeros(inside.shape, dtype=np.uint8)
-    index = np.nonzero(inside)
-    points = np.column_stack([number * step for number, step in
-                              zip(index[::-1], spacing_mm_zyx[::-1], strict=True)]).astype(np.float32)
-    labels[index] = region_of(points, marks)
+    index = np.nonzero(inside[box])
+    points = start_mm + np.column_stack(index[::-1]) * np.asarray(spacing_mm_zyx[::-1])
+    labels[box][index] = region_of(points.astype(np.float32), marks)
     return FemurRegions(labels, _status(labels, marks, touches_top=bool(inside[-1].any())), marks)
 
 
