@@ -15,12 +15,13 @@ from femur_nnunet.evaluation.compare import DEFAULT_BASES, DEFAULT_ORACLE, Compa
 from femur_nnunet.evaluation.density.significant_change import parse_override
 from femur_nnunet.evaluation.evaluate import EvaluationSummary, evaluate
 from femur_nnunet.evaluation.options import DEFAULT_ARM, EvaluationOptions, StatisticsOptions
+from femur_nnunet.evaluation.report.command_options import add_report_options, write_pages
 from femur_nnunet.evaluation.site_table import SiteRow
 from femur_nnunet.evaluation.texture.command_options import add_texture_options, texture_options
 
 _DESCRIPTION = ("Compare predicted with reference masks and write cases.csv, sites.csv, gap.csv, agreement.csv and\n"
-                "run.json; with --compare also compare.csv. Distances are in mm; the unit of statistics is the\n"
-                "participant.")
+                "run.json; with --compare also compare.csv, with --report report.html. Distances are in mm; the unit\n"
+                "of statistics is the participant.")
 _EXAMPLE = ("femur_eval predictions labelsTs --scans nnUNet_raw/Dataset501_ProximalFemur/scans.tsv --out evaluation")
 
 
@@ -35,7 +36,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="folder of predictions named <case_id>.nii.gz (also .nii, .mha, .nrrd; DICOM-SEG as "
                              "<case_id>.dcm or a folder <case_id>)")
     parser.add_argument("references", type=Path, metavar="REF", nargs="?", help="folder of references named likewise")
-    parser.add_argument("--scans", type=Path, required=True, metavar="TSV", help="the cohort's scans.tsv")
+    parser.add_argument("--scans", type=Path, metavar="TSV",
+                        help="the cohort's scans.tsv (needed unless --report-only)")
     parser.add_argument("--role", choices=("test", "train", "all"), default="test",
                         help="which scans are evaluated; train is for validation predictions of cross-validation "
                              "(default: test)")
@@ -69,10 +71,16 @@ def _parser() -> argparse.ArgumentParser:
                          help=f"arms that gap closed is given against (default: {' '.join(DEFAULT_BASES)})")
     several.add_argument("--oracle", default=DEFAULT_ORACLE, metavar="ARM",
                          help=f"arm trained with the target's labels (default: {DEFAULT_ORACLE})")
+    add_report_options(parser)
     return parser
 
 
 def _body(arguments: argparse.Namespace) -> CommandResult:
+    if arguments.report_only:
+        pages = {name: str(path) for name, path in write_pages(arguments).items()}
+        return CommandResult(lines=[f"pages: {', '.join(pages.values())}"], summary={"files": pages})
+    if arguments.scans is None:
+        raise UsageError("no --scans", expected="the cohort's scans.tsv", action="name it with --scans")
     statistics = StatisticsOptions(arguments.bootstrap, arguments.seed, tuple(arguments.source_site),
                                    arguments.tost_margin_ml, dict(arguments.lsc))
     if arguments.compare:
@@ -86,6 +94,7 @@ def _body(arguments: argparse.Namespace) -> CommandResult:
             out=arguments.out, arm=arguments.arm, fold=arguments.fold, role=arguments.role, statistics=statistics,
             tier_hash=arguments.tier_hash, jobs=arguments.jobs, quiet=arguments.quiet, images=arguments.images,
             texture=texture_options(arguments)))
+    summary.files.update(write_pages(arguments))
     return CommandResult(summary.exit_code, _lines(summary), _json(summary))
 
 
@@ -107,7 +116,7 @@ def _lines(summary: EvaluationSummary) -> list[str]:
     counts = ", ".join(f"{count} {status}" for status, count in summary.status_counts.items())
     return [*summary.table_lines(), "n: participants with a value (mean ± SD over participants); n_missed: "
             "participants with a missed hip", f"rows: {counts}",
-            f"tables: {', '.join(str(path) for path in summary.files.values())}"]
+            f"files: {', '.join(str(path) for path in summary.files.values())}"]
 
 
 def _json(summary: EvaluationSummary) -> dict[str, Any]:
