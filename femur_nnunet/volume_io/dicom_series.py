@@ -68,9 +68,7 @@ def read_dicom_series(path: Path, *, subject: str = "", rules: ReadingRules = ST
         No single sound CT series; the reason is in the message, without any name.
     """
     content = inspect_folder(path, subject=subject)
-    _refuse_unusable(content, subject)
-    planes, notes = _choose_series(content, subject)
-    geometry = check_geometry(planes, subject=subject, rules=rules)
+    geometry, notes = _geometry(content, subject, rules)
     array, pixel_notes = read_hounsfield(geometry.planes, subject=subject)
     if geometry.slices is not None:
         array = geometry.slices.resample_linear(array)
@@ -80,6 +78,23 @@ def read_dicom_series(path: Path, *, subject: str = "", rules: ReadingRules = ST
     return Volume(array=array, grid=geometry.grid, tags=tags, source_format="dicom",
                   notes=_skip_notes(content) + notes + geometry.notes + pixel_notes + tag_notes,
                   slices=geometry.slices)
+
+
+def series_geometry(path: Path, *, subject: str = "", rules: ReadingRules = STRICT) -> SeriesGeometry:
+    """Return grid and planes of the series that :func:`read_dicom_series` reads, in the order of its k axis.
+
+    Raises
+    ------
+    FemurError
+        As :func:`read_dicom_series`.
+    """
+    return _geometry(inspect_folder(path, subject=subject), subject, rules)[0]
+
+
+def _geometry(content: FolderContent, subject: str, rules: ReadingRules) -> tuple[SeriesGeometry, list[str]]:
+    _refuse_unusable(content, subject)
+    planes, notes = _choose_series(content, subject)
+    return check_geometry(planes, subject=subject, rules=rules), notes
 
 
 def inspect_folder(path: Path, *, subject: str = "") -> FolderContent:
