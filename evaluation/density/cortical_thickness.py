@@ -88,7 +88,10 @@ def map_cortex(hounsfield_zyx: NDArray[np.generic], mask_zyx: NDArray[np.bool_],
         Voxel spacing; slices are taken to be as thick as their spacing.
     """
     bone = bone_volume(mask_zyx, spacing_mm_zyx, (0.0, 0.0, 0.0), mirrored=False)
-    points = _spread(surface_points(bone), mask_zyx, spacing_mm_zyx)
+    surface = surface_points(bone)
+    if not len(surface):
+        return CortexMap(surface, np.empty(0), np.empty(0, dtype=np.uint8), np.nan)
+    points = _spread(surface, mask_zyx, spacing_mm_zyx)
     inwards = _inward_normals(mask_zyx, spacing_mm_zyx, points)
     region = _at(regions_zyx, points + 1.5 * inwards, spacing_mm_zyx, order=0).astype(np.uint8)
     x_mm = np.arange(-OUTSIDE_MM, INSIDE_MM + STEP_MM / 2, STEP_MM)

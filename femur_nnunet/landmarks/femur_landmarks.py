@@ -131,6 +131,9 @@ def find_landmarks(mask_zyx: NDArray[np.generic], spacing_mm_zyx: tuple[float, f
     mirror = np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
     bone = bone_volume(mask_zyx, spacing_mm_zyx, origin_mm_xyz, mirrored=side == "right")
     surface = surface_points(bone)
+    if not len(surface):
+        raise FemurError(f"a mask of {np.count_nonzero(mask_zyx)} voxel(s)", expected="the mask of one femur",
+                         action="check the mask", subject=subject)
     line = np.array([1.0, 0.0, 0.0]) if head_line is None else np.asarray(head_line, dtype=np.float64) * mirror
     # Seen in the mirror a right femur's lateral side is where x grows, too.
     line = line if line[0] > 0 else -line
@@ -164,6 +167,8 @@ def bone_volume(mask_zyx: NDArray[np.generic], spacing_mm_zyx: tuple[float, floa
 
 
 def surface_points(bone: BoneVolume) -> Vector:
-    """Return points (n, 3) on the surface with sub-voxel accuracy."""
+    """Return points (n, 3) on the surface with sub-voxel accuracy; none of a bone that its smoothing made vanish."""
+    if not bone.share.max() > 0.5:
+        return np.empty((0, 3))
     vertices = measure.marching_cubes(bone.share, 0.5)[0][:, ::-1]
     return np.asarray(bone.origin_mm_xyz + vertices * bone.spacing_mm_xyz, dtype=np.float64)

@@ -143,3 +143,10 @@ def test_a_rod_without_a_head_is_refused() -> None:
 def test_an_empty_mask_is_refused() -> None:
     with pytest.raises(FemurError, match="an empty mask"):
         find_landmarks(np.zeros((9, 9, 9), dtype=np.uint8), (1.0, 1.0, 1.0), "right")
+
+
+def test_a_mask_that_its_smoothing_makes_vanish_is_refused() -> None:
+    mask = np.zeros((9, 9, 9), dtype=np.uint8)
+    mask[4, 4, 4] = 1
+    with pytest.raises(FemurError, match="a mask of 1 voxel"):
+        find_landmarks(mask, (1.0, 1.0, 1.0), "left")
