@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +53,11 @@ def _rows_of_group(group: Sequence[RadiomicsRow], arm: str, site: str, resamples
         first, second = pair[:, np.isfinite(pair).all(axis=0)]
         if first.size not in draws:
             draws[first.size] = resample_counts(first.size, resamples, seeded(seed, "radiomics", site))
-        table.append(agreement_row(
+        row = agreement_row(
             first, second, arm=arm, quantity=feature.quantity, region=Region.TOTAL, site=site, sex=ALL,
             n_missed=missed, resamples=resamples, seed=seed,
-            resampled=resampled_agreement(first, second, draws[first.size])))
+            resampled=resampled_agreement(first, second, draws[first.size]))
+        table.append(replace(row, unit=feature.unit))
     return table
 
 
