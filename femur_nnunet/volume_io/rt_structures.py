@@ -51,7 +51,7 @@ def read_rt_structures(path: Path, grid: Grid, *, subject: str = "",
     """
     try:
         with quiet_pydicom():
-            contours = _contours(read_dataset(path))
+            contours = _contours(read_dataset(path, force=True))
     except PARSE_ERRORS as error:
         raise_machine_failure(error, subject)
         raise FemurError(f"a damaged RT Structure Set ({type(error).__name__})", expected="a sound one",
