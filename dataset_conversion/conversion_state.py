@@ -16,6 +16,8 @@ from femur_nnunet.volume_io.image_files import data_files
 
 STATE_FOLDER_NAME = ".conversion"
 STAGED_STATE_NAME = "row.json"
+# The files of published rows' states in their folder, beside settings and the record of own ids.
+STATE_PATTERN = "*_v*.json"
 # Raise it whenever the same input gives other output files: every row is then converted anew.
 STATE_SCHEMA = 4
 
@@ -117,7 +119,7 @@ def read_states(dataset: Path, listed: Iterable[ScanRecord]) -> dict[str, RowSta
     A case in ``listed`` (the dataset's scans.tsv) without a state, as after copying a dataset without
     its hidden folders, gets one of its own, so that its files are not taken for leftovers.
     """
-    states = {state.key: state for path in sorted((dataset / STATE_FOLDER_NAME).glob("*_v*.json"))
+    states = {state.key: state for path in sorted((dataset / STATE_FOLDER_NAME).glob(STATE_PATTERN))
               if (state := read_state(path)) is not None and state.is_complete_in(dataset)}
     known = {record.case_id for state in states.values() for record in state.records}
     for record in listed:

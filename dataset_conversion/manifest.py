@@ -33,6 +33,7 @@ SEXES = ("F", "M")
 DENSITY_UNITS = ("K2HPO4", "HA")
 OLDEST_AGE_YEARS = 120
 Level = TypeVar("Level", bound=str)
+Parsed = TypeVar("Parsed")
 _PHANTOM_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}")
 _SHORT_NUMBER = re.compile(r"[+-]?\d{0,3}(\.\d{1,4})?")
 
@@ -205,11 +206,8 @@ class _RowParser:
     def identity(self, header: list[str], cells: list[str]) -> ManifestRow | None:
         """Return a row with site, participant, visit and side alone, or ``None`` if one of them is bad."""
         known = ("site", "participant_id", "visit", "side")
-        try:
-            return self._row({name: cell for name, cell in _by_column(header, cells).items() if name in known},
-                             Path(), None)
-        except FemurError:
-            return None
+        values = {name: cell for name, cell in _by_column(header, cells).items() if name in known}
+        return self._row(values, (Path(), None), [])
 
     def parse(self, header: list[str], cells: list[str]) -> ManifestRow:
         """Return the row, or raise a :class:`FemurError` that tells what is wrong with it."""
@@ -217,32 +215,48 @@ class _RowParser:
             raise self._error(f"{len(cells)} cells below {len(header)} columns", "one cell a column",
                               "quote cells that hold the separator")
         values = _by_column(header, cells)
-        image, mask = self._paths(values.get("image", ""), values.get("mask", ""))
-        return self._row(values, image, mask)
+        faults: list[FemurError] = []
+        paths = _unless_faulty(faults, lambda: self._paths(values.get("image", ""), values.get("mask", "")))
+        row = self._row(values, paths or (Path(), None), faults)
+        if row is None or faults:
+            # All at once: who mends a table wants to open it once.
+            raise FemurError("; ".join(fault.found for fault in faults),
+                             expected="; ".join(dict.fromkeys(fault.expected for fault in faults)),
+                             action="; ".join(dict.fromkeys(fault.action for fault in faults)),
+                             subject=row_label(self.source, self.number))
+        return row
 
-    def _row(self, values: dict[str, str], image: Path, mask: Path | None) -> ManifestRow:
-        site = self._site(values.get("site", ""))
+    def _row(self, values: dict[str, str], paths: tuple[Path, Path | None],
+             faults: list[FemurError]) -> ManifestRow | None:
+        """Return the row, or ``None`` with what is wrong with its cells added to ``faults``."""
+        def number(column: str, expected: str, allowed: Callable[[float], bool]) -> float | None:
+            return _unless_faulty(faults, lambda: self._number(values, column, expected, allowed))
+
+        def level(column: str, levels: tuple[Level, ...]) -> Level | None:
+            return _unless_faulty(faults, lambda: self._level(values, column, levels))
+
+        site = _unless_faulty(faults, lambda: self._site(values.get("site", "")))
         participant = values.get("participant_id", "")
         if not participant:
-            raise self._error("no participant_id", "the participant's code at the site", "fill the cell")
-        slope = self._number(values, "density_slope", "a number above 0", lambda value: value > 0)
-        intercept = self._number(values, "density_intercept", "a number", lambda value: True)
-        unit = self._level(values, "density_unit", DENSITY_UNITS)
-        if len({slope is None, intercept is None, unit is None}) > 1:
-            raise self._error("density_unit, density_slope and density_intercept of which some are empty",
-                              "all three or none", "fill the missing cells or empty all three")
-        visit = self._number(values, "visit", "a whole number from 1 to 99",
-                             lambda value: value.is_integer() and 1 <= value <= 99)
-        side = self._level(values, "side", SIDES)
-        role = self._level(values, "role", ROLES)
+            faults.append(self._error("no participant_id", "the participant's code at the site", "fill the cell"))
+        n_before = len(faults)
+        slope = number("density_slope", "a number above 0", lambda value: value > 0)
+        intercept = number("density_intercept", "a number", lambda value: True)
+        unit = level("density_unit", DENSITY_UNITS)
+        if len(faults) == n_before and len({slope is None, intercept is None, unit is None}) > 1:
+            faults.append(self._error("density_unit, density_slope and density_intercept of which some are empty",
+                                      "all three or none", "fill the missing cells or empty all three"))
+        visit = number("visit", "a whole number from 1 to 99", lambda value: value.is_integer() and 1 <= value <= 99)
+        side, role, sex = level("side", SIDES), level("role", ROLES), level("sex", SEXES)
+        age_years = number("age_years", f"a number of years from 0 to {OLDEST_AGE_YEARS}",
+                           lambda value: 0 <= value <= OLDEST_AGE_YEARS)
+        phantom = _unless_faulty(faults, lambda: self._phantom(values.get("calibration_phantom", "")))
+        if faults or site is None:
+            return None
         return ManifestRow(
-            source=self.source, number=self.number, site=site, participant=participant, image=image, mask=mask,
-            visit=1 if visit is None else int(visit), side=side or "both", role=role,
-            sex=self._level(values, "sex", SEXES),
-            age_years=self._number(values, "age_years", f"a number of years from 0 to {OLDEST_AGE_YEARS}",
-                                   lambda value: 0 <= value <= OLDEST_AGE_YEARS),
-            density_unit=unit, density_slope=slope, density_intercept=intercept,
-            calibration_phantom=self._phantom(values.get("calibration_phantom", "")))
+            source=self.source, number=self.number, site=site, participant=participant, image=paths[0], mask=paths[1],
+            visit=1 if visit is None else int(visit), side=side or "both", role=role, sex=sex, age_years=age_years,
+            density_unit=unit, density_slope=slope, density_intercept=intercept, calibration_phantom=phantom)
 
     def _site(self, text: str) -> str:
         if self.site is not None and text in ("", self.site):
@@ -313,6 +327,17 @@ class _RowParser:
 
     def _error(self, found: str, expected: str, action: str) -> FemurError:
         return FemurError(found, expected=expected, action=action, subject=row_label(self.source, self.number))
+
+
+def _unless_faulty(faults: list[FemurError], parse: Callable[[], Parsed]) -> Parsed | None:
+    """Return what ``parse`` returns, or ``None`` with its error added to ``faults``."""
+    try:
+        return parse()
+    except MachineError:
+        raise
+    except FemurError as error:
+        faults.append(error)
+        return None
 
 
 def _by_column(header: list[str], cells: list[str]) -> dict[str, str]:

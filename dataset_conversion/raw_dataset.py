@@ -15,7 +15,13 @@ from femur_nnunet.cohort import (
     write_participants_table,
     write_scans_table,
 )
-from femur_nnunet.dataset_conversion.conversion_state import STATE_FOLDER_NAME, RowState, case_files, state_path
+from femur_nnunet.dataset_conversion.conversion_state import (
+    STATE_FOLDER_NAME,
+    STATE_PATTERN,
+    RowState,
+    case_files,
+    state_path,
+)
 from femur_nnunet.files import PARTIAL_PREFIX, write_json
 
 DATASET_JSON_NAME = "dataset.json"
@@ -73,15 +79,21 @@ def withdraw(dataset: Path, state: RowState) -> None:
 
 
 def clear_leftovers(dataset: Path, states: Iterable[RowState]) -> list[str]:
-    """Remove files of interrupted runs, and return the files in the data folders that are not ours.
+    """Remove files and states of interrupted runs, and return the files in the data folders that are not ours.
 
     A file is ours if it is called after a case or carries the name of a temporary file.
     """
+    states = list(states)
     expected = {relative for state in states for relative in state.outputs}
     foreign = []
     # Tables and states of a killed run leave half-written files where the finished ones lie.
     for parent in (dataset, dataset / STATE_FOLDER_NAME):
         for path in parent.glob(f"{PARTIAL_PREFIX}*"):
+            path.unlink()
+    # A row of which a stopped run has removed a part is no longer known: its state says nothing true any more.
+    known = {state_path(dataset, state.key) for state in states}
+    for path in (dataset / STATE_FOLDER_NAME).glob(STATE_PATTERN):
+        if path not in known:
             path.unlink()
     for folder in DATA_FOLDERS:
         for path in sorted((dataset / folder).iterdir()):

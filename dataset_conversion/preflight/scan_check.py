@@ -15,7 +15,7 @@ from femur_nnunet.dataset_conversion.hip_cases import HipCase, cut_into_cases
 from femur_nnunet.dataset_conversion.mask_values import interpret_mask
 from femur_nnunet.dataset_conversion.preflight import header_checks, image_checks, mask_checks
 from femur_nnunet.dataset_conversion.preflight.findings import Finding, Verdict, go, look, stop, worst
-from femur_nnunet.dataset_conversion.preflight.thumbnails import Thumbnail, draw
+from femur_nnunet.dataset_conversion.preflight.thumbnails import WINDOW_HU, Thumbnail, draw
 from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io import Volume, orient_to_lps, read_mask, read_volume, voxel_hmac
 from femur_nnunet.volume_io.archives import on_disk
@@ -231,6 +231,6 @@ def _draw_middle_plane(planes: list[SliceHeader], report: ScanReport) -> None:
         array, _ = read_hounsfield([plane])
     except FemurError:
         return
-    if array[0].min() == array[0].max():
-        return
+    if array[0].min() == array[0].max() or array[0].max() <= WINDOW_HU[0]:
+        return  # a black square tells nothing
     report.thumbnails = [draw(array[0], (float(spacing[0]), float(spacing[1])), "one slice as stored")]

@@ -123,7 +123,8 @@ def _read_counted(path: Path, subject: str) -> pydicom.Dataset:
     try:
         with quiet_pydicom():
             dataset = read_dataset(path, force=True)
-            n_frames, n_described = int(dataset.get("NumberOfFrames") or 1), len(dataset.PerFrameFunctionalGroupsSequence)
+            n_frames = int(dataset.get("NumberOfFrames") or 1)
+            n_described = len(dataset.PerFrameFunctionalGroupsSequence)
             needed = (int(dataset.Rows) * int(dataset.Columns) * n_frames * int(dataset.BitsAllocated) + 7) // 8
             # Compressed pixels have no length of their own; the decoder counts their frames.
             spare = 0 if dataset.file_meta.TransferSyntaxUID.is_encapsulated else len(dataset.PixelData) - needed

@@ -112,8 +112,10 @@ def test_a_kill_at_any_kind_of_step_that_replaces_or_removes_cases_is_mended_by_
     known = {step.name for step in first_conversion.steps}
     new = [step for step in changed_conversion.distinct_steps() if step.name not in known]
 
-    assert any("raw_dataset.withdraw" in step.name for step in new)
-    for step in new:
+    # The removal of a row is disturbed at each of its steps: what is left of it must vanish with the next run.
+    removals = [step for step in changed_conversion.steps if "raw_dataset.withdraw" in step.name]
+    assert len(removals) == 7
+    for step in {step.number: step for step in (*new, *removals)}.values():
         changed_conversion.survives(step, "kill")
 
 

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from dicom_factory import write_ct_series
 from pydicom.dataset import Dataset
 from qct_sites import ORIGIN_MM, SPACING_MM_XYZ, SiteFolder, hip_scan, write_image
 from real_data import real_data
 
 from femur_nnunet.dataset_conversion import convert_command
+from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
+from femur_nnunet.dataset_conversion.convert import convert
 from femur_nnunet.volume_io.dicom_headers import quiet_pydicom
 
 MARKER = "Zyxmarker"
@@ -63,9 +66,9 @@ def _plant(dataset: Dataset) -> None:
     dataset.RequestAttributesSequence = dataset.OtherPatientIDsSequence = [nested]
 
 
-@pytest.fixture
-def marked_site(tmp_path: Path) -> SiteFolder:
-    site = SiteFolder(tmp_path / f"{MARKER} hospital", "oslo")
+@pytest.fixture(scope="module")
+def marked_site(tmp_path_factory: pytest.TempPathFactory) -> SiteFolder:
+    site = SiteFolder(tmp_path_factory.mktemp("marked") / f"{MARKER} hospital", "oslo")
     site.add(MARKER, name=f"{MARKER}_scan", role="train")
     good = site.add("P2", name="x", role="train", seed=9)
     good["image"] = f"images/{MARKER} series"
@@ -113,6 +116,36 @@ def test_a_planted_marker_is_nowhere_in_the_dataset_and_nowhere_in_the_messages(
     # The command says where the dataset lies; the dataset itself does not.
     assert_nothing_of({str(tmp_path)}, dataset, "")
     assert MARKER in (tmp_path / "raw" / "femur_id_map_501.tsv").read_text(encoding="utf-8")
+
+
+def test_a_planted_marker_is_nowhere_in_what_a_check_writes_and_says(marked_site: SiteFolder, tmp_path: Path) -> None:
+    manifest = marked_site.save(f"{MARKER}.csv")
+    done = subprocess.run([sys.executable, "-c", MAIN, "--check", "--manifest", str(manifest), "--out",
+                           str(tmp_path / "raw"), "--jobs", "2", "--verbose"], capture_output=True, text=True,
+                          timeout=300, check=False)
+    assert done.returncode == 1
+    assert done.stdout.count("stop  manifest row") >= 6, done.stdout
+    folder = tmp_path / "raw" / "preflight_501"
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
+        "preflight.csv", "preflight.html", "run.json"}
+    assert_nothing_of({MARKER, MARKER_DATE, MARKER_UID}, folder, done.stdout + done.stderr)
+
+
+def test_descriptions_and_comments_of_image_files_and_masks_do_not_come_along(tmp_path: Path) -> None:
+    site = SiteFolder(tmp_path / "site", "oslo")
+    for number, kind in enumerate((".nii.gz", ".mha", ".nrrd")):
+        row = site.add(f"P{number}", kind=kind, role="train", seed=20 + number)
+        for name in (row["image"], row["mask"]):
+            path = site.folder / name
+            image = sitk.ReadImage(str(path))
+            for key in ("descrip", "aux_file", "intent_name", "Comment", "patient", "Name"):
+                image.SetMetaData(key, f"{MARKER} {key}"[:15 if key == "intent_name" else 23])
+            sitk.WriteImage(image, str(path))
+            content = path.read_bytes()
+            assert MARKER.encode() in (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
+    summary = convert(ConversionOptions(tmp_path / "raw", manifest=site.save(), key_seed=1, jobs=1, quiet=True))
+    assert len(summary.records) == 6
+    assert_nothing_of({MARKER}, summary.dataset_folder, "")
 
 
 def assert_nothing_of(texts: set[str], dataset: Path, messages: str) -> None:

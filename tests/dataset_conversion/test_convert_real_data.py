@@ -59,3 +59,35 @@ def test_irregular_real_series_are_refused_with_the_reason(series: str, reason: 
     assert line.startswith("manifest row 2 (real_")
     assert reason in line
     assert not summary.records
+
+
+def test_a_mask_on_the_real_pelvis_goes_through_the_whole_conversion_and_back_without_a_changed_bit(
+        tmp_path: Path) -> None:
+    source = real_data("ct", "pelvis_3mm_left_nail.nii.gz")
+    pelvis = sitk.ReadImage(str(source))
+    array = sitk.GetArrayFromImage(pelvis)
+    # Bone of the lowest 30 slices beside the midline; the file's first axis runs from the patient's right (RAS).
+    assert pelvis.GetDirection() == (-1, 0, 0, 0, -1, 0, 0, 0, 1)
+    drawn = np.zeros(array.shape, np.uint8)
+    n_x = array.shape[2]
+    drawn[:30, :, : n_x // 2 - 12] = array[:30, :, : n_x // 2 - 12] > 250
+    drawn[:30, :, n_x // 2 + 12:] = 2 * (array[:30, :, n_x // 2 + 12:] > 250)
+    left, right = (1, 2) if pelvis.TransformIndexToPhysicalPoint((0, 0, 0))[0] > 0 else (2, 1)
+    mask = sitk.GetImageFromArray(drawn)
+    mask.CopyInformation(pelvis)
+    sitk.WriteImage(mask, str(tmp_path / "mask.nrrd"))
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"site,participant_id,image,mask,role\nreal,P1,{source},mask.nrrd,train\n", encoding="utf-8")
+
+    summary = convert(ConversionOptions(tmp_path / "raw", manifest=manifest, key_seed=1, jobs=1, quiet=True,
+                                        mask_labels=tuple(sorted(((left, "left"), (right, "right"))))))
+
+    assert summary.errors == []
+    restored = np.zeros_like(drawn)
+    for record in summary.records:
+        geometry = GeometryRecord.from_json(read_json(
+            summary.dataset_folder / "geometry" / f"{record.case_id}.json", what="", action=""))
+        label = sitk.GetArrayFromImage(sitk.ReadImage(
+            str(summary.dataset_folder / "labelsTr" / f"{record.case_id}.nii.gz")))
+        restored += geometry.backward(label) * np.uint8(left if record.side == "left" else right)
+    np.testing.assert_array_equal(restored, drawn)

@@ -163,3 +163,18 @@ def test_a_site_folders_table_may_lack_the_site_but_not_contradict_it(folder: Pa
 def test_further_columns_are_counted_and_not_quoted(folder: Path) -> None:
     result = table(folder, GOOD + ",x", header=HEADER + ",Jane Doe's notes")
     assert result.warnings == ["manifest table: 1 further column(s) are not used"]
+
+
+def test_all_faults_of_a_row_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("site,participant_id,image,side,sex,role,age_years,visit\n"
+                    "Mayo Clinic,,gone.nii,l,Q,val,eighty,0\n", encoding="utf-8")
+
+    (problem,) = read_manifest(path).problems
+
+    for part in ("no such image file or folder", "site of 11 characters", "no participant_id", "visit '0'",
+                 "side of 1 characters", "role of 3 characters", "sex of 1 characters", "age_years of 6 characters"):
+        assert part in problem.error.found
+    assert problem.error.action == ("correct the cell or bring the file; use the site's short name; fill the cell; "
+                                    "correct the cell")
+    assert "Mayo" not in str(problem.error)

@@ -9,12 +9,14 @@ import numpy as np
 import pydicom
 import pydicom.data
 import pytest
+from dicom_seg_factory import write_seg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from real_data import real_data
 from scipy.ndimage import map_coordinates, uniform_filter
 
 from femur_nnunet.dataset_conversion.hip_cases import cut_into_cases
+from femur_nnunet.errors import FemurError
 from femur_nnunet.volume_io import ReadingRules, read_mask, read_volume, write_nifti
 from femur_nnunet.volume_io.dicom_headers import read_dicom_file
 from femur_nnunet.volume_io.dicom_pixels import read_hounsfield
@@ -25,11 +27,12 @@ PACKAGED = Path(pydicom.data.__file__).parent / "test_files"
 MEND_ALL = ReadingRules(resample_irregular=True, correct_tilt=True)
 
 
-def nifti_content(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def nifti_content(path: Path, only: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (k, j, i) and the affine (RAS) by the standard's field offsets alone."""
     content = gzip.decompress(path.read_bytes())
     n_i, n_j, n_k = np.frombuffer(content, "<i2", 3, 42)
-    dtype = {4: "<i2", 16: "<f4"}[int(np.frombuffer(content, "<i2", 1, 70)[0])]
+    dtype = {2: "u1", 4: "<i2", 16: "<f4"}[int(np.frombuffer(content, "<i2", 1, 70)[0])]
+    assert only in (None, dtype)
     affine = np.vstack([np.frombuffer(content, "<f4", 12, 280).reshape(3, 4), [0, 0, 0, 1]]).astype(float)
     return np.frombuffer(content, dtype, offset=352).reshape(n_k, n_j, n_i), affine
 
@@ -150,6 +153,53 @@ def test_real_tilted_series_are_mended_when_asked(name: str, angle: float, size:
                             [np.full(rows.shape, k), rows + j + offset_j, columns + i + offset_i], order=1)
     expected = hounsfield_by_pydicom(datasets[middle])[rows, columns]
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.81
+
+
+def test_the_packaged_structure_set_without_a_preamble_fills_the_area_of_its_contours() -> None:
+    # Rectangles of 400 x 300 mm at -200, -190 and -180 mm, by their corners as pydicom reads them.
+    grid = Grid((250, 200, 3), (2.0, 2.0, 10.0), (-249.0, -199.0, -200.0))
+
+    labels = read_mask(PACKAGED / "rtstruct.dcm", grid)
+
+    expected = np.zeros(grid.shape_kji, np.uint8)
+    # Voxel centres lie at odd millimetres, so that no contour runs through one.
+    x_mm, y_mm = -249.0 + 2 * np.arange(250), -199.0 + 2 * np.arange(200)
+    expected[:, np.abs(y_mm) < 150, :] = np.abs(x_mm) < 200
+    np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("name", ["liver_1frame.dcm", "liver_expb_1frame.dcm"])
+def test_a_packaged_segmentation_that_has_lost_frames_is_refused_for_it(name: str) -> None:
+    with pytest.raises(FemurError, match="a DICOM Segmentation of 1 frames with 3 descriptions"):
+        read_mask(PACKAGED / name, Grid((512, 512, 3), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
+
+
+def test_a_time_series_of_nibabels_test_data_is_refused() -> None:
+    nibabel = pytest.importorskip("nibabel")
+    path = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
+
+    with pytest.raises(FemurError, match=r"found an image with 4 dimensions \(128 x 96 x 24 x 2\)"):
+        read_volume(path)
+
+
+def test_a_segmentation_of_a_packaged_series_and_a_mask_of_it_come_back_without_a_changed_bit(tmp_path: Path) -> None:
+    folder = PACKAGED / "dicomdirtests" / "98892001" / "CT5N"
+    volume = read_volume(folder)
+    # highdicom lists the frames in the order of the files' names, which need not be that of the positions.
+    sources = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+    order = np.argsort(np.argsort([float(dataset.ImagePositionPatient[2]) for dataset in sources]))
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[1:4] = volume.array[1:4] > -500
+    labels[:, :, :8] *= 2
+    assert np.unique(labels).tolist() == [0, 1, 2]
+    segmentation = write_seg(tmp_path / "seg.dcm", folder, labels[order])
+
+    on_scan = read_mask(segmentation, volume.grid)
+    write_nifti(tmp_path / "mask.nii.gz", on_scan, volume.grid)
+
+    np.testing.assert_array_equal(on_scan, labels)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.nii.gz", volume.grid), labels)
+    np.testing.assert_array_equal(nifti_content(tmp_path / "mask.nii.gz", "u1")[0], labels)
 
 
 PERMUTATIONS = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
