@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DIR ?= demo_run
+MODEL_DIR ?= box_model
+DEVICE ?= cpu
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test test-long lint clean help
+.PHONY: demo model test test-long lint clean help
 
 help:
 	@echo "make demo       run the whole way on the synthetic two-site cohort (about 12 minutes on 2 cores)"
+	@echo "make model LABEL_MAPS=DIR   make the model in the box (small on a CPU; DEVICE=cuda the full one)"
 	@echo "make test       fast tests"
 	@echo "make test-long  tests that take minutes"
 	@echo "make lint       ruff and mypy"
@@ -26,6 +29,11 @@ $(DEV_STAMP): $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/femur_demo --out $(DEMO_DIR)
+
+# MODEL_OPTIONS passes on what else femur_box_model takes, such as --jobs 1 or --map-cache DIR.
+model: $(STAMP)
+	$(if $(LABEL_MAPS),,$(error LABEL_MAPS is not set; give the folder of label maps, as in make model LABEL_MAPS=DIR))
+	$(BIN)/femur_box_model --label-maps $(LABEL_MAPS) --out $(MODEL_DIR) --device $(DEVICE) $(MODEL_OPTIONS)
 
 test: $(DEV_STAMP)
 	$(BIN)/pytest -m "not long"

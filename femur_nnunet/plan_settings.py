@@ -267,6 +267,9 @@ class ScheduleSettings:
         Epochs between checkpoints that ``--c`` goes on from.
     seed : int
         Seed of weights, patches and augmentation.
+    whole_scan_validation : bool
+        Whether every validation scan is predicted whole after training, as nnU-Net does. With hundreds of
+        synthetic scans on a CPU that would take longer than training.
     """
 
     epochs: int = 1000
@@ -274,6 +277,7 @@ class ScheduleSettings:
     validation_iterations: int = 50
     save_every: int = 10
     seed: int = 1
+    whole_scan_validation: bool = True
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,8 @@ def test_the_plugin_folder_holds_one_module_with_a_name_of_its_own():
     assert len(everywhere) == 1
 
 
-@pytest.mark.parametrize("command", ["convert_qct_sites", "femur_splits", "femur_plan", "femur_eval", "femur_phantom",
+@pytest.mark.parametrize("command", ["femur_box_model",
+                                     "convert_qct_sites", "femur_splits", "femur_plan", "femur_eval", "femur_phantom",
                                      "femur_renderings", "femur_env", "femur_doctor", "femur_demo", "femur_study",
                                      "femur_probe", "femur_segment"])
 def test_every_command_has_help_with_an_example_and_a_version(command):

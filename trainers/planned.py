@@ -62,6 +62,13 @@ class PlannedTrainer(nnUNetTrainer):
         if self.settings.sampling.labelled_patches > 0:
             self.batch_size = share_of_rank(self.patches_a_step())
 
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Predict the validation scans whole, unless the plan leaves that out."""
+        if self.settings.schedule.whole_scan_validation:
+            super().perform_actual_validation(save_probabilities)
+        else:
+            self.print_to_log_file("The plan leaves the prediction of whole validation scans out.")
+
     def patches_a_step(self) -> int:
         """Return the patches of a step over all GPUs: as many as the plan wants labelled, or its batch."""
         return self.settings.sampling.labelled_patches or int(self.configuration_manager.batch_size)

@@ -79,3 +79,27 @@ def draw_held_out(names: Sequence[str], count: int, seed: int) -> tuple[str, ...
                          action="hold out fewer subjects, or give more label maps")
     order = np.random.default_rng([seed, 61]).permutation(sorted(names))
     return tuple(sorted(str(name) for name in order[:count]))
+
+
+def cross_validation_group(names: Sequence[str], group: int, groups: int, seed: int) -> tuple[str, ...]:
+    """Return the subjects that one of several trainings holds out; over all groups each subject is held out once.
+
+    Parameters
+    ----------
+    names : sequence of str
+        All subjects.
+    group, groups : int
+        Which group, from 1, of how many; their sizes differ by one at most.
+    seed : int
+        Seed of the partition.
+
+    Raises
+    ------
+    UsageError
+        No such group, or more groups than subjects.
+    """
+    if not (1 <= group <= groups and 2 <= groups <= len(names)):
+        raise UsageError(f"group {group} of {groups} for {len(names)} subjects",
+                         expected="2 groups or more, no more than subjects, counted from 1", action="correct the group")
+    order = np.random.default_rng([seed, 62]).permutation(sorted(names))
+    return tuple(sorted(str(name) for name in order[group - 1::groups]))

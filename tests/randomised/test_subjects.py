@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from femur_nnunet.errors import UsageError
-from femur_nnunet.randomised.subjects import Subjects, draw_held_out
+from femur_nnunet.randomised.subjects import Subjects, cross_validation_group, draw_held_out
 
 NAMES = [f"s{number:02d}" for number in range(22)]
 
@@ -31,3 +31,11 @@ def test_held_out_subjects_are_drawn_by_the_seed_whatever_the_order_of_names() -
     assert drawn != draw_held_out(NAMES, 4, 2)
     with pytest.raises(UsageError, match="22 of 22"):
         draw_held_out(NAMES, 22, 1)
+
+
+def test_over_all_groups_each_subject_is_held_out_once() -> None:
+    groups = [cross_validation_group(NAMES, number, 5, 1) for number in range(1, 6)]
+    assert sorted(name for group in groups for name in group) == NAMES
+    assert {len(group) for group in groups} == {4, 5}
+    with pytest.raises(UsageError, match="group 6 of 5"):
+        cross_validation_group(NAMES, 6, 5, 1)
