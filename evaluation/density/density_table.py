@@ -75,7 +75,7 @@ class DensityTable:
 
 def _agreement_of(quantity: str, region: Region, rows: Sequence[DensityRow], case_rows: Sequence[CaseRow],
                   statistics: StatisticsOptions) -> list[AgreementRow]:
-    pairs = _pairs(quantity, region, rows)
+    pairs = paired_values(quantity, region, rows)
     by_unit: dict[str, list[CaseRow]] = {}
     for case_row in case_rows:
         pair = pairs.get((case_row.arm, case_row.case_id, case_row.side))
@@ -102,8 +102,8 @@ def _of_group(case_rows: Iterable[CaseRow], arm: str, site: str, sex: str) -> li
     return [row for row in case_rows if row.arm == arm and site in (ALL, row.site) and sex in (ALL, row.sex)]
 
 
-def _pairs(quantity: str, region: Region,
-           rows: Iterable[DensityRow]) -> dict[tuple[str | None, str, str | None], tuple[str, float, float]]:
+def paired_values(quantity: str, region: Region,
+                  rows: Iterable[DensityRow]) -> dict[tuple[str | None, str, str | None], tuple[str, float, float]]:
     """Return unit, reference and prediction by arm, case and side, where both were measured soundly in one unit."""
     values: dict[tuple[str | None, str, str | None], dict[str, DensityRow]] = {}
     for row in rows:

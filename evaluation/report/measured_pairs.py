@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-import numpy as np
-
+from femur_nnunet.calibration.units import DensityUnit
 from femur_nnunet.evaluation.agreement import AgreementRow, paired_means
 from femur_nnunet.evaluation.case_status import Outcome
-from femur_nnunet.evaluation.participants import select
+from femur_nnunet.evaluation.density.density_table import paired_values
+from femur_nnunet.evaluation.density.quantities import unit_of
+from femur_nnunet.evaluation.participants import ALL, select
 from femur_nnunet.evaluation.report.figures.agreement import PairedValues
-from femur_nnunet.evaluation.report.result_tables import ResultTables, number
+from femur_nnunet.evaluation.report.result_tables import ResultTables
+from femur_nnunet.regions import Region
 
 Pairs = dict[tuple[str, str], PairedValues]
-DENSITY_QUANTITIES = ("vbmd_integral", "vbmd_cortical", "vbmd_trabecular", "bmc_mg", "cortical_thickness_mm")
-DENSITY_REGIONS = ("total", "head", "neck", "trochanteric", "shaft")
 # What the field reports first; every other one stands in agreement.csv.
-SHOWN_DENSITY = (("vbmd_integral", "total"), ("vbmd_integral", "neck"), ("vbmd_integral", "trochanteric"),
-                 ("vbmd_cortical", "neck"), ("vbmd_trabecular", "neck"), ("bmc_mg", "total"))
+SHOWN_DENSITY = (("vbmd_integral", Region.TOTAL), ("vbmd_integral", Region.NECK),
+                 ("vbmd_integral", Region.TROCHANTERIC), ("vbmd_cortical", Region.NECK),
+                 ("vbmd_trabecular", Region.NECK), ("bmc_mg", Region.TOTAL), ("cortical_thickness_mm", Region.NECK))
 
 
 def volume_pairs(tables: ResultTables, suffix: str = "") -> Pairs:
@@ -32,37 +34,32 @@ def volume_pairs(tables: ResultTables, suffix: str = "") -> Pairs:
     return pairs
 
 
-def density_units(tables: ResultTables) -> list[str]:
-    """Return the units that densities were measured in."""
-    return sorted({row["unit"] for row in tables.density or () if row.get("unit") in ("K2HPO4", "HA")})
+def density_units(tables: ResultTables) -> list[DensityUnit]:
+    """Return the materials that densities are expressed in."""
+    return sorted({row.unit for row in tables.density or () if row.unit is not None})
 
 
-def density_pairs(tables: ResultTables, quantity: str, region: str) -> Pairs:
-    """Return a density quantity by arm and site, from the rows of density.csv that hold it for both masks.
-
-    agreement.csv may leave out more of them (a doubtful region, an unlike unit): it decides, this only draws.
-    """
-    who = {(row.arm, row.case_id): row for row in tables.judged}
-    found: dict[tuple[str, str, str], dict[str, float]] = {}
-    for line in tables.density or ():
-        value = number(line.get(quantity))
-        if line.get("region") == region and math.isfinite(value):
-            found.setdefault((line.get("arm") or tables.arms[0], line["case_id"], line.get("side", "")),
-                             {})[line["source"]] = value
-    people: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
-    for (arm, case_id, _), both in found.items():
-        row = who.get((arm, case_id))
-        if row is not None and row.participant_id and row.site and len(both) == 2:
-            people.setdefault((arm, row.site), {}).setdefault(row.participant_id, []).append(
-                (both["reference"], both["prediction"]))
-    return {key: PairedValues(*np.array([np.mean(pairs, axis=0) for _, pairs in sorted(own.items())]).T)
-            for key, own in people.items()}
+def density_pairs(tables: ResultTables, quantity: str, region: Region, unit: str) -> Pairs:
+    """Return a density quantity by arm and site in one unit, of the very hips that enter agreement.csv."""
+    found = paired_values(quantity, region, tables.density or ())
+    rows = [replace(row, metrics={"reference": pair[1], "prediction": pair[2]}) for row in tables.judged
+            if (pair := found.get((row.arm, row.case_id, row.side))) is not None and pair[0] == unit]
+    return {(arm, site): PairedValues(*paired_means(select([row for row in rows if row.arm == arm], site=site),
+                                                    "reference", "prediction"))
+            for arm in tables.arms for site in tables.site_names}
 
 
-def agreement_table(tables: ResultTables, quantity: str, region: str = "total") -> Mapping[tuple[str, str],
-                                                                                         AgreementRow | None]:
+def shown_density(tables: ResultTables) -> list[tuple[str, Region, str]]:
+    """Return quantity, region and unit of what is shown of density: what some site has agreement of."""
+    return [(quantity, region, unit) for quantity, region in SHOWN_DENSITY for unit in dict.fromkeys(
+        unit_of(quantity, material) for material in density_units(tables))
+            if any(row.n for row in agreement_table(tables, quantity, region, unit).values() if row)]
+
+
+def agreement_table(tables: ResultTables, quantity: str, region: str = "total",
+                    unit: str = "ml") -> dict[tuple[str, str], AgreementRow | None]:
     """Return the lines of agreement.csv of a quantity by arm and site."""
-    return {(arm, site): tables.agreement_of(arm, site, quantity, region) for arm in tables.arms
+    return {(arm, site): tables.agreement_of(arm, site, quantity, region, unit) for arm in tables.arms
             for site in tables.site_names}
 
 
@@ -74,15 +71,15 @@ def percent_of(value: float, pair: PairedValues | None) -> float:
 
 
 def is_density(row: AgreementRow) -> bool:
-    """Return whether a line of agreement.csv is about density or thickness."""
-    return row.quantity in DENSITY_QUANTITIES or (row.quantity == "volume_ml" and row.region != "total")
+    """Return whether a line of agreement.csv is about mineral or density."""
+    return row.quantity.startswith(("vbmd_", "bmc_"))
 
 
 def is_texture(row: AgreementRow) -> bool:
-    """Return whether a line of agreement.csv is about a texture feature."""
-    return not row.quantity.startswith("volume_ml") and row.quantity not in DENSITY_QUANTITIES
+    """Return whether a line of agreement.csv is about a texture feature: its family and name with a dot between."""
+    return "." in row.quantity
 
 
 def texture_rows(rows: Iterable[AgreementRow], arm: str, site: str) -> Sequence[AgreementRow]:
     """Return an arm's and a site's lines about texture, both sexes."""
-    return [row for row in rows if is_texture(row) and (row.arm, row.site, row.sex) == (arm, site, "all")]
+    return [row for row in rows if is_texture(row) and (row.arm, row.site, row.sex) == (arm, site, ALL)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from femur_nnunet.evaluation.bootstrap import EXACT_UP_TO, PERMUTATIONS
 from femur_nnunet.evaluation.participants import select, sites_of
-from femur_nnunet.evaluation.report.measured_pairs import density_units, is_texture
+from femur_nnunet.evaluation.report.measured_pairs import density_units, is_density, is_texture
 from femur_nnunet.evaluation.report.result_tables import ResultTables
 from femur_nnunet.evaluation.report.wording import counted, site_title
 from femur_nnunet.files import write_text
@@ -30,6 +30,8 @@ REFERENCES = {
            "86:420-428.",
     "tost": "Schuirmann DJ. A comparison of the two one-sided tests procedure and the power approach for assessing the "
             "equivalence of average bioavailability. J Pharmacokinet Biopharm 1987; 15:657-680.",
+    "lsc": "Cann CE, Adams JE, Brown JK, Brett AD. CTXA hip: an extension of classical DXA measurements using "
+           "quantitative CT. PLoS One 2014; 9:e91904.",
     "ibsi": "Zwanenburg A, et al. The Image Biomarker Standardization Initiative. Radiology 2020; 295:328-338.",
     "nnunet": "Isensee F, et al. nnU-Net: a self-configuring method for deep learning-based biomedical image "
               "segmentation. Nat Methods 2021; 18:203-211.",
@@ -40,6 +42,10 @@ REFERENCES = {
     "teacher": "Tarvainen A, Valpola H. Mean teachers are better role models. NeurIPS 2017.",
     "vnet": "Milletari F, Navab N, Ahmadi SA. V-Net: fully convolutional neural networks for volumetric medical image "
             "segmentation. 3DV 2016."}
+# Words and reference of the terms that adaptation.json names.
+TERMS = {"gradient_reversal": ("a gradient reversal site classifier", "grl"),
+         "mmd": ("maximum mean discrepancy", "mmd"),
+         "consistency": ("consistency with a mean teacher", "teacher")}
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def methods_paragraphs(tables: ResultTables, training: Iterable[Path] = ()) -> t
         paragraphs.append(_take(text))
     _metrics(text)
     paragraphs.append(_take(text))
-    if tables.density is not None or any(is_texture(row) for row in tables.agreement):
+    if tables.density is not None or tables.texture_measured:
         _images(text, tables)
         paragraphs.append(_take(text))
     _statistics(text, tables)
@@ -148,14 +154,10 @@ def _cohort(tables: ResultTables) -> list[str]:
 
 
 def _training(text: _Text, arms: Sequence[TrainedArm]) -> None:
-    named = {"gradient_reversal": ("a gradient reversal site classifier", "grl"), "grl": (
-        "a gradient reversal site classifier", "grl"), "mmd": ("maximum mean discrepancy", "mmd"),
-        "consistency": ("consistency with a mean teacher", "teacher"), "mean_teacher": (
-            "consistency with a mean teacher", "teacher")}
     for arm in arms:
         references = ["nnunet"]
         references += ["transunet"] if "TransUNet" in arm.trainer else ["vnet"] if "VNet" in arm.trainer else []
-        terms = [named[term] for term in arm.terms if term in named]
+        terms = [TERMS[term] for term in arm.terms if term in TERMS]
         references += [reference for _, reference in terms]
         adapted = f", with {' and '.join(dict.fromkeys(word for word, _ in terms))}" if terms else ""
         text.say(f"The model was trained with nnU-Net v2 by {arm.trainer} on the plan {arm.plans}, configuration "
@@ -181,9 +183,10 @@ def _images(text: _Text, tables: ResultTables) -> None:
                  "calibrated scans within reference and predicted masks by region"
                  + (f", in mg/cc of {' and '.join(units)}" if units else "") +
                  "; region definitions are in the software's documentation")
-    if any(is_texture(row) for row in tables.agreement):
-        text.say("Texture features were computed by the definitions of the Image Biomarker Standardisation Initiative",
-                 "ibsi")
+    if tables.texture_measured:
+        number = len({row.quantity for row in tables.agreement if is_texture(row)})
+        text.say(f"{number} texture features were computed by the definitions of the Image Biomarker Standardisation "
+                 "Initiative", "ibsi")
 
 
 def _statistics(text: _Text, tables: ResultTables) -> None:
@@ -208,6 +211,9 @@ def _statistics(text: _Text, tables: ResultTables) -> None:
     if margins:
         text.say("Equivalence was tested by two one-sided t-tests at the 5 % level, with margins stated beside each "
                  "result", "tost")
+    if any(is_density(row) and row.tost_margin == row.tost_margin for row in tables.agreement):
+        text.say("Margins of density, where no other was given, are least significant changes: 2.77 times the "
+                 "precision error", "lsc")
 
 
 def _take(text: _Text) -> str:

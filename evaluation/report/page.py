@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from femur_nnunet._version import __version__
 from femur_nnunet.command_line import get_logger, worker_count
+from femur_nnunet.evaluation.density.density_row import DensityRow
+from femur_nnunet.evaluation.density.density_status import DENSITY_RULES, DensityStatus
 from femur_nnunet.evaluation.report.error_surface import MappedCase, map_cases, mean_errors
 from femur_nnunet.evaluation.report.figures.agreement import draw_agreement
 from femur_nnunet.evaluation.report.figures.cumulative import draw_cumulative
@@ -21,10 +24,10 @@ from femur_nnunet.evaluation.report.figures.texture import EXCELLENT, GOOD, draw
 from femur_nnunet.evaluation.report.figures.training import draw_adaptation, draw_probe
 from femur_nnunet.evaluation.report.gallery import GalleryCase, make_gallery
 from femur_nnunet.evaluation.report.measured_pairs import (
-    SHOWN_DENSITY,
     agreement_table,
     density_pairs,
     density_units,
+    shown_density,
     texture_rows,
     volume_pairs,
 )
@@ -41,7 +44,6 @@ from femur_nnunet.evaluation.report.wording import (
     quantity_title,
     site_title,
     unbroken,
-    unit_of_quantity,
 )
 from femur_nnunet.files import write_text
 from femur_nnunet.html_report.rendering import render
@@ -154,9 +156,9 @@ def _volume(tables: ResultTables, look: Look) -> dict[str, Any]:
         f"volume-{tables.arms.index(arm) + 1}", "Volume", "ml", pairs, table, look, arms=[arm]))]
     if not section.pictures:
         section.notes.append("no hip has both volumes")
-    quantities = [("volume_ml", "total"), ("volume_ml_fair", "total")]
+    quantities = [("volume_ml", "total", "ml"), ("volume_ml_fair", "total", "ml")]
     fair = volume_pairs(tables, "_fair")
-    return {"section": section, "lines": agreement_lines(tables, quantities, ["ml", "ml"], [pairs, fair])}
+    return {"section": section, "lines": agreement_lines(tables, quantities, [pairs, fair])}
 
 
 def _density(tables: ResultTables, look: Look) -> dict[str, Any]:
@@ -164,32 +166,40 @@ def _density(tables: ResultTables, look: Look) -> dict[str, Any]:
     if tables.density is None:
         section.notes.append("not measured (give --images)")
         return {"section": section, "lines": []}
-    units = density_units(tables)
-    unit = " or ".join(units)
-    shown = [(quantity, region) for quantity, region in SHOWN_DENSITY
-             if any(row.n for row in agreement_table(tables, quantity, region).values() if row)]
+    shown = shown_density(tables)
     if not shown:
-        section.notes.append("density.csv is there, but no hip has the same quantity on both masks; the status of each "
-                             "row says why")
+        section.notes.append("density.csv is there, but no hip has a density on both masks")
+    units = density_units(tables)
     if len(units) > 1:
-        section.notes.append(f"{unit} are both there: they are unlike units, and agreement is given within one alone")
-    pairs = [density_pairs(tables, quantity, region) for quantity, region in shown]
-    for (quantity, region), pair in zip(shown, pairs, strict=True):
-        drawn = draw_agreement(f"{quantity}-{region}".replace("_", "-"), quantity_title(quantity, region),
-                               unit_of_quantity(quantity, unit), pair, agreement_table(tables, quantity, region), look,
-                               arms=tables.arms)
+        section.notes.append(f"{' and '.join(units)} are unlike units: agreement is given within each alone.")
+    pairs = [density_pairs(tables, *key) for key in shown]
+    for (quantity, region, unit), own in zip(shown, pairs, strict=True):
+        # Not every unit may stand in an id.
+        name = "-".join([quantity, region.value, *re.findall(r"\w+", unit)]).replace("_", "-")
+        drawn = draw_agreement(name, quantity_title(quantity, region.value), unit, own,
+                               agreement_table(tables, quantity, region, unit), look, arms=tables.arms)
         if drawn is not None:
             section.pictures.append(drawn)
-    return {"section": section, "lines": agreement_lines(
-        tables, shown, [unit_of_quantity(quantity, unit) for quantity, _ in shown], pairs)}
+    section.notes += _density_notes(tables.density)
+    return {"section": section, "lines": agreement_lines(tables, shown, pairs)}
+
+
+def _density_notes(rows: Sequence[DensityRow]) -> list[str]:
+    """Return how many hips have a region whose density is doubtful or missing, and why."""
+    hips: dict[DensityStatus, set[tuple[str | None, ...]]] = {}
+    for row in rows:
+        if row.status is not DensityStatus.OK:
+            hips.setdefault(row.status, set()).add((row.case_id, row.side))
+    return [f"{counted(len(hips[status]), 'hip')}: {DENSITY_RULES[status].meaning}." for status in DensityStatus
+            if status in hips]
 
 
 def _texture(tables: ResultTables, look: Look) -> dict[str, Any]:
     section = Section("texture", "Texture")
     found = {(arm, site): texture_rows(tables.agreement, arm, site) for arm in tables.arms
              for site in tables.site_names}
-    if tables.radiomics is None and not any(found.values()):
-        section.notes.append("not measured (give --images)")
+    if not tables.texture_measured:
+        section.notes.append("not measured (give --images and --texture)")
         return {"section": section, "lines": []}
     lines = []
     for (arm, site), rows in found.items():

@@ -16,14 +16,14 @@ from femur_nnunet.evaluation.agreement import AGREEMENT_NAME, AgreementRow
 from femur_nnunet.evaluation.agreement_statistics import Estimate
 from femur_nnunet.evaluation.case_table import CASES_NAME, CaseRow, read_cases
 from femur_nnunet.evaluation.compare_table import COMPARE_NAME, CompareRow
+from femur_nnunet.evaluation.density.density_row import DENSITY_NAME, DensityRow, read_density
 from femur_nnunet.evaluation.gap_table import GAP_NAME, GapRow
 from femur_nnunet.evaluation.participants import ALL, arms_of, judged, sites_of
 from femur_nnunet.evaluation.site_table import SITES_NAME, SiteRow
+from femur_nnunet.evaluation.texture.radiomics_row import RADIOMICS_NAME
 from femur_nnunet.files import read_json
 from femur_nnunet.provenance import RUN_RECORD_NAME
 
-DENSITY_NAME = "density.csv"
-RADIOMICS_NAME = "radiomics.csv"
 _ACTION = "run femur_eval again"
 _ESTIMATES = ("bias", "loa_low", "loa_high", "slope", "intercept", "r2", "pearson_r", "ccc", "icc_2_1", "icc_3_1")
 Row = TypeVar("Row")
@@ -39,8 +39,10 @@ class ResultTables:
         cases.csv, sites.csv, gap.csv and agreement.csv.
     comparison : list of CompareRow
         compare.csv; empty where one arm was evaluated.
-    density, radiomics : list of dict
-        density.csv and radiomics.csv as text by column; None where they were not measured.
+    density : list of DensityRow or None
+        density.csv; None where density was not measured.
+    texture_measured : bool
+        Whether there is a radiomics.csv; its agreement stands in agreement.csv.
     run : dict
         run.json.
     """
@@ -50,8 +52,8 @@ class ResultTables:
     gaps: list[GapRow]
     agreement: list[AgreementRow]
     comparison: list[CompareRow] = field(default_factory=list)
-    density: list[dict[str, str]] | None = None
-    radiomics: list[dict[str, str]] | None = None
+    density: list[DensityRow] | None = None
+    texture_measured: bool = False
     run: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -77,10 +79,11 @@ class ResultTables:
         return next((row for row in self.sites if (row.arm, row.site, row.metric, row.sex) ==
                      (arm, site, metric, sex)), None)
 
-    def agreement_of(self, arm: str, site: str, quantity: str, region: str = "total") -> AgreementRow | None:
+    def agreement_of(self, arm: str, site: str, quantity: str, region: str = "total",
+                     unit: str = "ml") -> AgreementRow | None:
         """Return the line of agreement.csv for both sexes."""
-        return next((row for row in self.agreement if (row.arm, row.site, row.quantity, row.region, row.sex) ==
-                     (arm, site, quantity, region, ALL)), None)
+        return next((row for row in self.agreement if (row.arm, row.site, row.quantity, row.region, row.unit, row.sex)
+                     == (arm, site, quantity, region, unit, ALL)), None)
 
 
 def read_result(folder: Path) -> ResultTables:
@@ -101,7 +104,8 @@ def read_result(folder: Path) -> ResultTables:
         read_cases(folder / CASES_NAME), read_rows(folder / SITES_NAME, SiteRow), read_rows(folder / GAP_NAME, GapRow),
         [_agreement(texts, folder) for texts in read_texts(folder / AGREEMENT_NAME)],
         read_rows(folder / COMPARE_NAME, CompareRow) if (folder / COMPARE_NAME).is_file() else [],
-        _optional(folder / DENSITY_NAME), _optional(folder / RADIOMICS_NAME), run if isinstance(run, dict) else {})
+        read_density(folder / DENSITY_NAME) if (folder / DENSITY_NAME).is_file() else None,
+        (folder / RADIOMICS_NAME).is_file(), run if isinstance(run, dict) else {})
 
 
 def read_texts(path: Path) -> list[dict[str, str]]:
@@ -152,7 +156,7 @@ def _agreement(texts: Mapping[str, str], folder: Path) -> AgreementRow:
             arm=texts["arm"], quantity=texts["quantity"], region=texts["region"], site=texts["site"],
             sex=texts["sex"], n=int(texts["n"]), n_missed=int(texts["n_missed"]), estimates=estimates,
             p_value=number(texts["p_value"]), tost_margin=number(texts["tost_margin"]),
-            tost_p=number(texts["tost_p"]))
+            tost_p=number(texts["tost_p"]), unit=texts["unit"])
     except (KeyError, ValueError, TypeError) as error:
         raise FemurError(f"a broken table ({error})", expected=f"the {AGREEMENT_NAME} of this version", action=_ACTION,
                          subject=str(folder / AGREEMENT_NAME)) from None
@@ -160,7 +164,3 @@ def _agreement(texts: Mapping[str, str], folder: Path) -> AgreementRow:
 
 def _interval(name: str) -> Sequence[str]:
     return name, f"{name}_ci95_low", f"{name}_ci95_high"
-
-
-def _optional(path: Path) -> list[dict[str, str]] | None:
-    return read_texts(path) if path.is_file() else None

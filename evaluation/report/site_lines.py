@@ -65,17 +65,17 @@ def site_lines(tables: ResultTables, sexes: Sequence[str] = (ALL,)) -> list[Tabl
     return lines
 
 
-def agreement_lines(tables: ResultTables, quantities: Sequence[tuple[str, str]], units: Sequence[str],
+def agreement_lines(tables: ResultTables, quantities: Sequence[tuple[str, str, str]],
                     pairs: Sequence[Pairs]) -> list[TableLine]:
     """Return a line for each quantity, arm and site: n, bias, limits, ICC, Pearson's r and the equivalence test."""
     lines = []
-    for (quantity, region), unit, own in zip(quantities, units, pairs, strict=True):
+    for (quantity, region, unit), own in zip(quantities, pairs, strict=True):
         for arm in tables.arms:
             for site in tables.site_names:
-                row = tables.agreement_of(arm, site, quantity, region)
+                row = tables.agreement_of(arm, site, quantity, region, unit)
                 if row is not None and row.n:
                     percent = percent_of(row.estimates["bias"].value, own.get((arm, site)))
-                    lines.append(TableLine([f"{quantity_title(quantity, region)} ({unit})", arm, site_title(site)],
+                    lines.append(TableLine([f"{quantity_title(quantity, row.region)} ({unit})", arm, site_title(site)],
                                            _agreement_cells(row, percent)))
     return lines
 
@@ -104,7 +104,7 @@ def _agreement_cells(row: AgreementRow, percent: float) -> list[Cell]:
         *(Cell(figure_text(row.estimates[name].value, 3), _interval(row.estimates[name].ci95_low,
                                                                     row.estimates[name].ci95_high, 3, False))
           for name in ("icc_2_1", "pearson_r")),
-        Cell(tost, f"margin ±{row.tost_margin:g}" if row.tost_margin == row.tost_margin else "no margin given")]
+        Cell(tost, f"margin ±{row.tost_margin:.3g}" if row.tost_margin == row.tost_margin else "no margin given")]
 
 
 def _interval(low: float, high: float, digits: int, signed: bool) -> str:

@@ -11,7 +11,7 @@ from femur_nnunet.evaluation.gap_table import GapRow
 from femur_nnunet.evaluation.metric_catalogue import METRIC_BY_NAME
 from femur_nnunet.evaluation.participants import select
 from femur_nnunet.evaluation.report.figures.agreement import PairedValues
-from femur_nnunet.evaluation.report.measured_pairs import density_pairs, density_units, percent_of, volume_pairs
+from femur_nnunet.evaluation.report.measured_pairs import density_pairs, percent_of, shown_density, volume_pairs
 from femur_nnunet.evaluation.report.result_tables import ResultTables
 from femur_nnunet.evaluation.report.wording import (
     SIGNIFICANT,
@@ -26,24 +26,23 @@ from femur_nnunet.evaluation.report.wording import (
     quantity_phrase,
     site_title,
     unit_of_metric,
-    unit_of_quantity,
 )
+from femur_nnunet.regions import Region
 
-SUMMARY_DENSITY = (("vbmd_integral", "total"), ("vbmd_integral", "neck"))
+SUMMARY_DENSITY = (("vbmd_integral", Region.TOTAL), ("vbmd_integral", Region.NECK))
 _HEADLINES = ("hd95_mm", "dice")
 
 
 def arm_sentences(tables: ResultTables, arm: str) -> list[str]:
     """Return what is to be said of one arm: counts, distances, gap, volume, density, site by site."""
-    volumes, unit = volume_pairs(tables), " or ".join(density_units(tables))
-    densities = {key: density_pairs(tables, *key) for key in SUMMARY_DENSITY} if tables.density is not None else {}
+    volumes = volume_pairs(tables)
+    densities = {key: density_pairs(tables, *key) for key in shown_density(tables) if key[:2] in SUMMARY_DENSITY}
     sentences = []
     for site in tables.site_names:
         sentences += [f"{count_sentence(tables, arm, site)} {accuracy_sentence(tables, arm, site)}",
-                      bias_sentence(tables.agreement_of(arm, site, "volume_ml"), volumes.get((arm, site)), site, "ml")]
-        sentences += [bias_sentence(tables.agreement_of(arm, site, quantity, region), pairs.get((arm, site)), site,
-                                    unit_of_quantity(quantity, unit))
-                      for (quantity, region), pairs in densities.items()]
+                      bias_sentence(tables.agreement_of(arm, site, "volume_ml"), volumes.get((arm, site)))]
+        sentences += [bias_sentence(tables.agreement_of(arm, site, quantity, region, unit), pairs.get((arm, site)))
+                      for (quantity, region, unit), pairs in densities.items()]
     sentences += [gap_sentence(gap) for gap in tables.gaps if gap.arm == arm and gap.metric == "hd95_mm"]
     return [sentence for sentence in sentences if sentence]
 
@@ -96,19 +95,19 @@ def gap_sentence(gap: GapRow) -> str:
     return f"{seen} ({word} at the target; {interval}; {p_text(gap.p_value)})."
 
 
-def bias_sentence(row: AgreementRow | None, pair: PairedValues | None, site: str, unit: str) -> str:
+def bias_sentence(row: AgreementRow | None, pair: PairedValues | None) -> str:
     """Return the bias of a quantity in its unit and in percent, and whether equivalence was shown."""
     if row is None or not row.n:
         return ""
     bias, name = row.estimates["bias"], quantity_phrase(row.quantity, row.region)
     digits = 1 if max(abs(bias.value), abs(bias.ci95_high)) >= 10 else 2
-    text = f"{site_title(site)}: {name} bias "
+    text = f"{site_title(row.site)}: {name} bias "
     percent = percent_of(bias.value, pair)
-    value = f"{figure_text(bias.value, digits, signed=True)} {unit}".strip()
+    value = f"{figure_text(bias.value, digits, signed=True)} {row.unit}".strip()
     interval = interval_text(bias.ci95_low, bias.ci95_high, digits, signed=True)
     text += f"{figure_text(percent, 1, signed=True)} % ({value}" if math.isfinite(percent) else f"{value} ("
     text += f"; {interval}, n = {row.n})" if math.isfinite(percent) else f"{interval}, n = {row.n})"
-    return f"{text}{_equivalence(row, unit)}."
+    return f"{text}{_equivalence(row, percent_of(row.tost_margin, pair))}."
 
 
 def comparison_sentences(tables: ResultTables, base: str) -> list[str]:
@@ -144,10 +143,13 @@ def base_arms(comparison: Sequence[CompareRow]) -> list[str]:
     return bases or ([comparison[0].arm_a] if comparison else [])
 
 
-def _equivalence(row: AgreementRow, unit: str) -> str:
+def _equivalence(row: AgreementRow, margin_percent: float) -> str:
     if not math.isfinite(row.tost_margin):
         return "; no margin was given, so equivalence was not tested"
-    margin = f"±{row.tost_margin:g} {unit}".strip()
+    margin = f"±{row.tost_margin:.3g} {row.unit}".strip()
+    if row.unit != "ml" and math.isfinite(margin_percent):
+        # The margins of density are shares of it: its least significant change.
+        margin = f"±{margin_percent:.1f} % ({margin})"
     if not math.isfinite(row.tost_p):
         return f"; equivalence within {margin} cannot be tested with n = {row.n}"
     test = p_text(row.tost_p, "TOST p")

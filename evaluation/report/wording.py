@@ -50,13 +50,6 @@ def unit_of_metric(metric: str) -> str:
     return "mm" if "_mm" in metric and not metric.startswith("surface_dice") else "ml" if "_ml" in metric else ""
 
 
-def unit_of_quantity(quantity: str, density_unit: str = "") -> str:
-    """Return the unit of a measured quantity."""
-    if quantity.startswith("vbmd"):
-        return f"mg/cc {density_unit}".strip()
-    return {"bmc_mg": "mg", "cortical_thickness_mm": "mm"}.get(quantity, "ml" if "ml" in quantity else "")
-
-
 def digits_of(metric: str) -> int:
     """Return how many decimals a metric is told with."""
     return 2 if unit_of_metric(metric) else 3

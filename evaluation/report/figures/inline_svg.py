@@ -74,4 +74,4 @@ def _for_page(svg: str, name: str, alt: str, width_rem: float) -> str:
     svg = _URLS.sub(rf"url(#{name}-\1)", svg)
     svg = re.sub(r"\n\s*", "\n", svg).strip()
     # No title element: browsers would show it as a tooltip over the whole figure.
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" style="max-width: {width_rem:.1f}rem" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" style="--width: {width_rem:.1f}rem" ', 1)

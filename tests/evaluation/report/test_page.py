@@ -4,15 +4,25 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 from evaluation_cohort import Cohort
 from headless_browser import HeadlessBrowser
 from kit_femora import write_femora
 
+from femur_nnunet.evaluation.agreement import agreement_row, write_agreement
+from femur_nnunet.evaluation.case_table import read_cases
+from femur_nnunet.evaluation.density.density_row import DensityRow, write_density
+from femur_nnunet.evaluation.density.density_status import DensityStatus
+from femur_nnunet.evaluation.density.density_table import DensityTable
 from femur_nnunet.evaluation.eval_command import main
+from femur_nnunet.evaluation.options import StatisticsOptions
 from femur_nnunet.evaluation.report.page import REPORT_NAME
+from femur_nnunet.evaluation.report.result_tables import read_result
+from femur_nnunet.regions import Region
 
 SECTIONS = ("summary", "table", "distributions-section", "cumulative-section", "gap-section", "volume-section",
             "density-section", "texture-section", "surface-section", "gallery-section", "training-section", "methods",
@@ -81,7 +91,7 @@ def test_every_figure_has_words_for_those_who_cannot_see_it(page):
 
 def test_what_was_not_measured_is_said(page):
     assert "not measured (give --images)" in words_of(page, "density-section")
-    assert "not measured (give --images)" in words_of(page, "texture-section")
+    assert "not measured (give --images and --texture)" in words_of(page, "texture-section")
     assert "no log given" in words_of(page, "training-section")
 
 
@@ -109,16 +119,65 @@ def test_the_same_tables_give_the_same_page(cohort, result, text, tmp_path):
     assert (again / REPORT_NAME).read_text(encoding="utf-8") == text
 
 
-def test_without_the_masks_the_tables_still_make_a_page(cohort, result, tmp_path):
+def with_density_and_texture(folder):
+    """Add to a result: Rochester's neck 2 % denser in the prediction than in the reference, and one texture feature."""
+    rows = read_cases(folder / "cases.csv")
+    measured = [DensityRow(row.case_id, source, Region.NECK, "HA", vbmd_integral=(200.0 + number) * factor, arm=row.arm,
+                           side=row.side) for number, row in enumerate(rows)
+                for source, factor in (("reference", 1.0), ("prediction", 1.02))]
+    measured[0] = replace(measured[0], status=DensityStatus.METAL)
+    write_density(folder / "density.csv", measured)
+    table = DensityTable().agreement(measured, rows, {}, StatisticsOptions(resamples=20, lsc_percent={}))
+    values = np.array([1.0, 2.0, 3.0])
+    texture = [replace(agreement_row(values, values + 0.1, arm="model", quantity="glcm.contrast", region=Region.TOTAL,
+                                     site=site, sex="all", n_missed=0, resamples=20, seed=0), unit="1")
+               for site in ("tulane", "rochester")]
+    write_agreement(folder / "agreement.csv", [*read_result(folder).agreement, *table, *texture])
+    (folder / "radiomics.csv").write_text("arm\n")
+
+
+def test_without_the_masks_the_tables_still_make_a_page_with_density_and_texture(cohort, result, tmp_path):
     alone = tmp_path / "alone"
     shutil.copytree(result, alone)
     record = (alone / "run.json").read_text().replace(str(cohort.root), "gone")
     (alone / "run.json").write_text(record)
+    with_density_and_texture(alone)
     assert main(["--report-only", "--out", str(alone), "--quiet"]) == 0
     page = ElementTree.fromstring((alone / REPORT_NAME).read_text().replace("<!DOCTYPE html>", ""))
     assert "left out: the folder of references is not where run.json says" in words_of(page, "gallery-section")
     assert "left out" in words_of(page, "surface-section")
-    assert "HD95" in words_of(page, "summary")
+    summary = words_of(page, "summary")
+    assert "Rochester: neck integral vBMD bias +2.0 % (+4.0" in summary
+    assert "mg/cc HA" in summary
+    assert "within ±5.5 % (±11.1 mg/cc HA) (TOST p" in summary
+    density = words_of(page, "density-section")
+    assert "1 hip: metal within the mask" in density
+    assert "Integral vBMD, neck (mg/cc HA)" in density
+    assert [element.get("id") for element in page.iter("figure")].count("vbmd-integral-neck-mg-cc-HA") == 1
+    assert "modelRochester31100" in words_of(page, "texture-section")  # n, features, of these above 0.9, 0.75, below
+    assert "Image Biomarker Standardisation Initiative" in words_of(page, "methods")
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    (["--report-only", "--out", "empty"], "no cases.csv"),
+    (["--report-only", "--out", "result", "--training", "nowhere"], "no such folder"),
+    (["--out", "result"], "no --scans")])
+def test_a_page_of_nothing_ends_with_2_and_one_line(result, tmp_path, capsys, options, told):
+    (tmp_path / "empty").mkdir()
+    places = {"empty": str(tmp_path / "empty"), "result": str(result), "nowhere": str(tmp_path / "nowhere")}
+    assert main([places.get(option, option) for option in options]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_broken_table_ends_with_1_and_one_line(result, tmp_path, capsys):
+    shutil.copytree(result, tmp_path / "broken")
+    (tmp_path / "broken" / "gap.csv").write_text("arm,metric\nmodel,dice\n")
+    assert main(["--report-only", "--out", str(tmp_path / "broken")]) == 1
+    error = capsys.readouterr().err
+    assert "gap.csv" in error
+    assert len(error.splitlines()) == 1
 
 
 def test_a_browser_loads_draws_and_prints_it_without_a_complaint(result, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from evaluation_cohort import case_row
@@ -35,7 +36,7 @@ def bias(reference, measured, margin=None):
     reference, measured = np.asarray(reference, float), np.asarray(measured, float)
     row = agreement_row(reference, measured, arm="m", quantity="vbmd_integral", region=Region.NECK, site="rochester",
                         sex="all", n_missed=1, resamples=20, seed=0, tost_margin=margin)
-    return bias_sentence(row, PairedValues(reference, measured), "rochester", "mg/cc HA")
+    return bias_sentence(replace(row, unit="mg/cc HA"), PairedValues(reference, measured))
 
 
 def test_participants_hips_and_missed_ones_are_counted():
@@ -83,8 +84,8 @@ def test_a_bias_is_told_in_percent_of_the_references_mean_and_within_a_margin_on
     measured = [190.0, 202.0, 212.0, 200.0]
     assert bias(reference, measured).startswith("Rochester: neck integral vBMD bias +0.5 % (+1.00 mg/cc HA; 95 % CI ")
     assert "equivalence was not tested" in bias(reference, measured)
-    assert ": within ±8 mg/cc HA (TOST p < 0.001)" in bias(reference, measured, 8.0)
-    assert "not shown to be within ±1 mg/cc HA" in bias(reference, measured, 1.0)
+    assert ": within ±4.0 % (±8 mg/cc HA) (TOST p < 0.001)" in bias(reference, measured, 8.0)
+    assert "not shown to be within ±0.5 % (±1 mg/cc HA)" in bias(reference, measured, 1.0)
     assert "cannot be tested with n = 1" in bias([200.0], [201.0], 4.0)
 
 

@@ -9,9 +9,10 @@ from femur_nnunet.evaluation.report.wording import (
     figure_text,
     interval_text,
     p_text,
+    quantity_phrase,
     quantity_title,
+    unbroken,
     unit_of_metric,
-    unit_of_quantity,
 )
 
 
@@ -36,7 +37,12 @@ def test_the_unit_told_for_a_metric_is_the_catalogues(metric):
     assert unit_of_metric(metric.name) == ("" if metric.unit == "fraction" else metric.unit)
 
 
-def test_densities_carry_their_calibration_unit():
-    assert unit_of_quantity("vbmd_integral", "HA") == "mg/cc HA"
-    assert unit_of_quantity("volume_ml_fair") == "ml"
+def test_quantities_are_named_with_their_region():
     assert quantity_title("vbmd_integral", "neck") == "Integral vBMD, neck"
+    assert quantity_phrase("vbmd_integral", "neck") == "neck integral vBMD"
+    assert quantity_phrase("bmc_mg") == "BMC"
+
+
+def test_no_line_ends_between_a_number_and_what_belongs_to_it():
+    told = unbroken("bias +0.5 % (+1.00 mg/cc; 95 % CI 1 to 2 mm, n = 3; p = 0.02)")
+    assert told.replace("\N{NO-BREAK SPACE}", "~") == "bias +0.5~% (+1.00~mg/cc; 95~%~CI 1 to 2~mm, n~=~3; p~=~0.02)"
