@@ -79,12 +79,36 @@ def make_parser(prog: str, description: str, example: str, *, out: str | None = 
     if seed is not None:
         common.add_argument("--seed", type=_count, default=seed, metavar="N",
                             help=f"seed of every random choice (default: {seed})")
-    noise = common.add_mutually_exclusive_group()
-    noise.add_argument("--quiet", action="store_true", help="no progress bars, warnings and errors alone")
-    noise.add_argument("--verbose", action="store_true", help="say more of what is done")
-    common.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    _add_output_options(common)
     common.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def add_action(actions: Any, name: str, description: str, example: str) -> argparse.ArgumentParser:
+    """Return the parser of one action of a command that has several, as ``femur_model show``.
+
+    Parameters
+    ----------
+    actions : object
+        What the command's parser returned from ``add_subparsers``.
+    name, description, example : str
+        As in :func:`make_parser`; the description's first line stands in the command's list of actions.
+    """
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=description.splitlines()[0], description=description, epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    # The command itself has these options too: what is not given here must not undo what was given before the action.
+    _add_output_options(parser.add_argument_group("common options"), default=argparse.SUPPRESS)
+    return parser
+
+
+def _add_output_options(group: Any, default: Any = False) -> None:
+    noise = group.add_mutually_exclusive_group()
+    noise.add_argument("--quiet", action="store_true", default=default,
+                       help="no progress bars, warnings and errors alone")
+    noise.add_argument("--verbose", action="store_true", default=default, help="say more of what is done")
+    group.add_argument("--json", action="store_true", default=default,
+                       help="print the result as JSON on standard output")
 
 
 def run_command(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], CommandResult],

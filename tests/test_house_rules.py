@@ -122,7 +122,7 @@ def test_the_plugin_folder_holds_one_module_with_a_name_of_its_own():
 @pytest.mark.parametrize("command", ["femur_box_model",
                                      "convert_qct_sites", "femur_splits", "femur_plan", "femur_eval", "femur_phantom",
                                      "femur_renderings", "femur_env", "femur_doctor", "femur_demo", "femur_study",
-                                     "femur_probe", "femur_segment"])
+                                     "femur_probe", "femur_segment", "femur_model"])
 def test_every_command_has_help_with_an_example_and_a_version(command):
     # By its entry point and not by the installed script: a checkout may be newer than the installation.
     module, function = console_scripts()[command].split(":")

@@ -45,6 +45,10 @@ class TrainedArm:
         The trainer that wrote the checkpoint.
     checkpoint : Path
         The file.
+    configuration_name : str
+        Name of ``configuration`` in the plan.
+    mirror_axes : tuple of int
+        Axes that its training allows test-time augmentation to mirror.
     """
 
     plans: PlansManager
@@ -53,9 +57,11 @@ class TrainedArm:
     network: Any
     trainer_name: str
     checkpoint: Path
+    configuration_name: str
+    mirror_axes: tuple[int, ...]
 
 
-def load_arm(folder: Path, *, fold: int, checkpoint_name: str, device: torch.device) -> TrainedArm:
+def load_arm(folder: Path, *, fold: int | str, checkpoint_name: str, device: torch.device) -> TrainedArm:
     """Load one fold of a trained folder as nnU-Net's predictor does, but refuse what could execute something.
 
     Raises
@@ -85,7 +91,9 @@ def load_arm(folder: Path, *, fold: int, checkpoint_name: str, device: torch.dev
         raise FemurError(f"weights of another network ({str(error).splitlines()[0]})",
                          expected="the weights of the plan beside the fold", action=_ACTION,
                          subject=str(path)) from None
-    return TrainedArm(plans, configuration, dataset, network.to(device).eval(), checkpoint["trainer_name"], path)
+    return TrainedArm(plans, configuration, dataset, network.to(device).eval(), checkpoint["trainer_name"], path,
+                      checkpoint["init_args"]["configuration"],
+                      tuple(checkpoint.get("inference_allowed_mirroring_axes") or ()))
 
 
 def load_checkpoint_safely(path: Path) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class TrainingFacts:
     ----------
     n_cases, n_participants : int, optional
         Labelled training cases (a hip each) and their participants.
+    n_unlabelled_cases : int, optional
+        Training cases without a mask, which the trainers with adaptation terms saw.
     cases_by_site : tuple of int
         Labelled training cases of each site, largest first; of one without a name.
     site_names : tuple of str
@@ -92,6 +94,7 @@ class TrainingFacts:
 
     n_cases: int | None = None
     n_participants: int | None = None
+    n_unlabelled_cases: int | None = None
     cases_by_site: tuple[int, ...] = ()
     site_names: tuple[str, ...] = ()
     spacing_mm: tuple[Distribution, ...] = ()

@@ -117,9 +117,11 @@ def _training(item: JsonObject) -> TrainingFacts:
     hounsfield = item.child("foreground_hu")
     facts = TrainingFacts(
         n_cases=_whole_or_none(item, "n_cases"), n_participants=_whole_or_none(item, "n_participants"),
+        n_unlabelled_cases=_whole_or_none(item, "n_unlabelled_cases"),
         cases_by_site=item.wholes("cases_by_site", 0, 10**9, length=(0, _MOST_SITES)),
         site_names=item.texts("site_names", most=_MOST_SITES, pattern=r"[a-z0-9]{1,60}"),
-        **{key: _distributions(item, key) for key in ("spacing_mm", "extent_mm", "shape_voxels")},
+        spacing_mm=_distributions(item, "spacing_mm"), extent_mm=_distributions(item, "extent_mm"),
+        shape_voxels=_distributions(item, "shape_voxels"),
         foreground_hu={key: hounsfield.number(key, -_HUGE, _HUGE) for key in sorted(hounsfield.keys())[:20]},
         femur_volume_ml=None if item.is_null("femur_volume_ml") else _distribution(item.child("femur_volume_ml")))
     hounsfield.close()

@@ -22,7 +22,9 @@ LEFT_RIGHT_AXIS = 2
 # Wide enough for nnU-Net's largest presets, far from what would exhaust a machine.
 _MOST_STAGES, _MOST_FEATURES, _MOST_CONVOLUTIONS, _LARGEST_KERNEL, _LARGEST_STRIDE = 8, 2048, 12, 9, 4
 _PATCH_EDGE, _MOST_PATCH_VOXELS = (4, 512), 320**3
-_MOST_LAYERS, _MOST_HEADS, _MOST_WIDTH, _MOST_TOKENS = 48, 64, 4096, 40_000
+_MOST_LAYERS, _MOST_HEADS, _MOST_WIDTH, _MOST_TOKENS = 48, 64, 4096, 16_384
+# Values of a patch's largest feature map: 8 GiB in float32.
+_MOST_MAP_VALUES = 2**31
 _SPACING_MM = (0.05, 20.0)
 _HU = (-70_000.0, 70_000.0)
 _RESAMPLERS = ("resample_data_or_seg_to_shape", "resample_torch_fornnunet")
@@ -265,11 +267,25 @@ def _check_architecture(architecture: JsonObject, family: str, patch: tuple[int,
     if any(size % step for size, step in zip(patch, per_axis, strict=True)):
         raise BundleError(f"a patch {list(patch)} for strides of {list(per_axis)}", expected="multiples",
                           subject=given.where)
+    _check_map_sizes(patch, features, strides, given.where)
+    grid = [size // step for size, step in zip(patch, per_axis, strict=True)]
+    if family == "transunet" and math.prod(grid) > _MOST_TOKENS:
+        raise BundleError(f"a transformer on {math.prod(grid)} tokens", expected=f"at most {_MOST_TOKENS}",
+                          subject=given.where)
     if kind == "transunet":
-        _check_transformer(given.child("transformer"), [size // step
-                                                        for size, step in zip(patch, per_axis, strict=True)])
+        _check_transformer(given.child("transformer"), grid)
     given.close()
     return _three(per_axis)
+
+
+def _check_map_sizes(patch: tuple[int, ...], features: tuple[int, ...], strides: tuple[tuple[int, ...], ...],
+                     where: str) -> None:
+    voxels = math.prod(patch)
+    for width, stride in zip(features, strides, strict=True):
+        voxels //= math.prod(stride)
+        if width * voxels > _MOST_MAP_VALUES:
+            raise BundleError(f"feature maps of {width} x {voxels} values", expected=f"at most {_MOST_MAP_VALUES}",
+                              subject=where)
 
 
 def _check_block_arguments(given: JsonObject, kind: str) -> None:
@@ -292,10 +308,9 @@ def _check_transformer(transformer: JsonObject, grid: list[int]) -> None:
     transformer.number("mlp_ratio", 0.1, 16)
     transformer.number("stochastic_depth", 0, 0.99)
     given = list(transformer.wholes("grid", 1, _PATCH_EDGE[1], length=(3, 3)))
-    if width % heads or given != grid or math.prod(grid) > _MOST_TOKENS:
+    if width % heads or given != grid:
         raise BundleError(f"a transformer of width {width}, {heads} heads and a grid {given}",
-                          expected=f"a width that the heads share, and the grid {grid} of at most {_MOST_TOKENS}",
-                          subject=transformer.where)
+                          expected=f"a width that the heads share, and the grid {grid}", subject=transformer.where)
     transformer.close()
 
 

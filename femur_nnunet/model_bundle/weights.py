@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from femur_nnunet.model_bundle.bundle_error import BundleError
 from femur_nnunet.model_bundle.strict_json import parse_json
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Types in which weights may be stored, and bytes of a value; networks get float32.
 STORED_TYPES = {"F32": 4, "F16": 2, "BF16": 2}
 _LARGEST_HEADER_BYTES = 4 << 20
+_OF_CHECKPOINT = "the checkpoint's weights"
 
 
 def shared_tensors(network: nn.Module) -> dict[str, str]:
@@ -56,27 +57,29 @@ def pack_weights(network_weights: Mapping[str, torch.Tensor], network: nn.Module
     from safetensors.torch import save
 
     expected = network.state_dict()
-    _compare_names(set(expected), set(network_weights), "the checkpoint's weights")
+    _compare_names(set(expected), set(network_weights), _OF_CHECKPOINT)
     aliases = shared_tensors(network)
     kept = {}
-    for name in sorted(expected):
+    for name in sorted(set(expected) - set(aliases)):
         weight = network_weights[name]
-        if name in aliases:
-            if not torch.equal(weight, network_weights[aliases[name]]):
-                raise BundleError(f"other values under {name} than under {aliases[name]}",
-                                  expected="one shared tensor", subject="the checkpoint's weights")
-            continue
         if weight.shape != expected[name].shape or not weight.is_floating_point():
-            raise BundleError(f"{name} of {tuple(weight.shape)}, {weight.dtype}",
-                              expected=f"{tuple(expected[name].shape)} of floating point",
-                              subject="the checkpoint's weights")
+            _refuse_checkpoint(f"{name} of {tuple(weight.shape)}, {weight.dtype}",
+                               f"{tuple(expected[name].shape)} of floating point")
         stored = weight.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
         if not bool(torch.isfinite(stored).all()):
-            raise BundleError(f"values of {name} that are not finite", expected="finite weights",
-                              subject="the checkpoint's weights")
+            _refuse_checkpoint(f"values of {name} that are not finite" + (" in float16" if half else ""),
+                               "finite weights")
         # A copy each: safetensors refuses tensors that lie in one storage.
         kept[name] = stored.clone()
+    for alias, name in sorted(aliases.items()):
+        if not torch.equal(network_weights[alias], network_weights[name]):
+            _refuse_checkpoint(f"other values under {alias} than under {name}", "one shared tensor")
     return bytes(save(kept))
+
+
+def _refuse_checkpoint(found: str, expected: str) -> NoReturn:
+    raise BundleError(found, expected=expected, action="take a checkpoint that your own training wrote",
+                      subject=_OF_CHECKPOINT)
 
 
 def unpack_weights(data: bytes, network: nn.Module, aliases: Mapping[str, str], *, subject: str

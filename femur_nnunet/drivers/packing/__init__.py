@@ -1,0 +1,1 @@
+"""From a trained folder of nnU-Net to a model bundle and back."""
