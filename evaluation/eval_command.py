@@ -14,6 +14,7 @@ from femur_nnunet.evaluation.bootstrap import DEFAULT_RESAMPLES
 from femur_nnunet.evaluation.compare import DEFAULT_BASES, DEFAULT_ORACLE, CompareOptions, compare
 from femur_nnunet.evaluation.density.significant_change import parse_override
 from femur_nnunet.evaluation.evaluate import EvaluationSummary, evaluate
+from femur_nnunet.evaluation.fe_export.options import DEFAULT_SPACING_MM, FeExportOptions
 from femur_nnunet.evaluation.options import DEFAULT_ARM, EvaluationOptions, StatisticsOptions
 from femur_nnunet.evaluation.report.command_options import add_report_options, write_pages
 from femur_nnunet.evaluation.site_table import SiteRow
@@ -61,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
                      help="hash of the synthetic tier that the cases were made with, written into cases.csv")
 
     add_texture_options(parser)
+    parser.add_argument("--fe-export", type=Path, metavar="DIR",
+                        help="write each predicted femur for finite elements: mask, regions, density map and closed "
+                             "surface on an isotropic grid (needs --images; docs/density.md)")
+    parser.add_argument("--fe-spacing", type=_margin, default=DEFAULT_SPACING_MM, metavar="MM",
+                        help=f"spacing of that grid (default: {DEFAULT_SPACING_MM:g})")
 
     several = parser.add_argument_group("several arms, in place of PRED and REF")
     several.add_argument("--compare", type=_arm, nargs="+", metavar="ARM=DIR",
@@ -93,15 +99,27 @@ def _body(arguments: argparse.Namespace) -> CommandResult:
             predictions=arguments.predictions, references=arguments.references, scans=arguments.scans,
             out=arguments.out, arm=arguments.arm, fold=arguments.fold, role=arguments.role, statistics=statistics,
             tier_hash=arguments.tier_hash, jobs=arguments.jobs, quiet=arguments.quiet, images=arguments.images,
-            texture=texture_options(arguments)))
+            texture=texture_options(arguments), fe_export=_fe_export(arguments)))
     summary.files.update(write_pages(arguments))
     return CommandResult(summary.exit_code, _lines(summary), _json(summary))
+
+
+def _fe_export(arguments: argparse.Namespace) -> FeExportOptions | None:
+    if arguments.fe_export is None:
+        return None
+    if arguments.images is None:
+        raise UsageError("--fe-export without --images", expected="the folder of the scans beside it",
+                         action="add --images")
+    return FeExportOptions(arguments.fe_export, arguments.fe_spacing)
 
 
 def _compare(arguments: argparse.Namespace, statistics: StatisticsOptions) -> EvaluationSummary:
     if arguments.predictions is not None:
         raise UsageError("both PRED and --compare", expected="one of them",
                          action="name the references of --compare with --references")
+    if arguments.fe_export is not None:
+        raise UsageError("--fe-export with --compare", expected="the export of one arm",
+                         action="evaluate that arm alone with --fe-export")
     arms = dict(arguments.compare)
     if len(arms) < len(arguments.compare):
         raise UsageError("an arm named twice", expected="one folder an arm", action="give each arm its own name")

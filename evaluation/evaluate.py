@@ -17,6 +17,7 @@ from femur_nnunet.evaluation.case_evaluation import CaseJob, evaluate_case
 from femur_nnunet.evaluation.case_status import CaseStatus, Outcome
 from femur_nnunet.evaluation.case_table import CASES_NAME, CaseRow, write_cases
 from femur_nnunet.evaluation.extra_tables import ArmCases, ExtraRows, measure_extra, write_extra
+from femur_nnunet.evaluation.fe_export.options import FeExportOptions
 from femur_nnunet.evaluation.gap_table import GAP_NAME, GapRow, measure_gaps, write_gaps
 from femur_nnunet.evaluation.mask_reading import find_masks
 from femur_nnunet.evaluation.options import EvaluationOptions, StatisticsOptions
@@ -116,6 +117,8 @@ def evaluate(options: EvaluationOptions) -> EvaluationSummary:
         rows, skipped = evaluate_arm(options, records)
         extra = measure_extra_of_arm(options, records) if options.images else None
         summary = write_tables(rows, records, options.out, options.statistics, skipped=skipped, extra=extra)
+        if options.fe_export is not None:
+            summary.failures.extend(_export(options, options.fe_export, records))
         finish_record(record, summary, options.out)
     return summary
 
@@ -163,6 +166,16 @@ def measure_extra_of_arm(options: EvaluationOptions, records: Mapping[str, ScanR
     jobs, _ = plan_cases(options, records)
     return measure_extra(ArmCases(options.arm, jobs, _folder(options.images, "scans"), worker_count(options.jobs),
                                   options.quiet, options.texture))
+
+
+def _export(options: EvaluationOptions, export: FeExportOptions, records: Mapping[str, ScanRecord]) -> list[str]:
+    # Imported here for the same reason as the further tables.
+    from femur_nnunet.evaluation.fe_export.case_export import export_cases
+
+    if options.images is None:
+        raise UsageError("an export without scans", expected="--images beside --fe-export", action="add --images")
+    jobs, _ = plan_cases(options, records)
+    return export_cases(jobs, options.images, export, workers=worker_count(options.jobs), quiet=options.quiet)
 
 
 def plan_cases(options: EvaluationOptions, records: Mapping[str, ScanRecord]) -> tuple[list[CaseJob], int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from femur_nnunet.evaluation.bootstrap import DEFAULT_RESAMPLES
+from femur_nnunet.evaluation.fe_export.options import FeExportOptions
 from femur_nnunet.evaluation.texture.options import TextureOptions
 
 RoleChoice = Literal["test", "train", "all"]
@@ -69,6 +70,8 @@ class EvaluationOptions:
         No progress bar.
     images : Path, optional
         Folder of the scans themselves, for the tables of :mod:`~femur_nnunet.evaluation.extra_tables`.
+    fe_export : FeExportOptions, optional
+        Where and how the predictions are written for finite elements; needs ``images``.
     texture : TextureOptions, optional
         How texture is measured in those scans; None: not at all.
     """
@@ -85,4 +88,5 @@ class EvaluationOptions:
     jobs: int = 1
     quiet: bool = False
     images: Path | None = None
+    fe_export: FeExportOptions | None = None
     texture: TextureOptions | None = None

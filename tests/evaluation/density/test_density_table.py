@@ -64,7 +64,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
         record(NO_IMAGE, left), record(OTHER_GRID, left)])
     code = main([str(root / "predictions"), str(root / "references"), "--scans", str(root / "scans.tsv"), "--images",
                  str(root / "images"), "--out", str(root / "out"), "--jobs", "1", "--bootstrap", "20", "--quiet",
-                 "--lsc", "vbmd_integral:neck=3"])
+                 "--lsc", "vbmd_integral:neck=3", "--fe-export", str(root / "fe"), "--fe-spacing", "3"])
     return code, root / "out"
 
 
@@ -130,6 +130,26 @@ def test_what_failed_stands_in_the_exit_code_and_in_the_record_of_the_run(result
     assert f"{NO_IMAGE}, density of the reference: image_missing" in warnings
     assert f"{OTHER_GRID}, density of the prediction: image_geometry_mismatch" in warnings
     assert UNCALIBRATED not in warnings
+
+
+def test_each_predicted_femur_is_exported_and_the_index_says_how_that_went(result: tuple[int, Path]) -> None:
+    folder = result[1].parent / "fe"
+    index = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    assert index["femora"] == {LEFT: ["ok"], FLIPPED: ["ok"], UNCALIBRATED: ["uncalibrated"],
+                               NO_IMAGE: ["image_missing"], OTHER_GRID: ["image_geometry_mismatch"]}
+    assert (folder / f"{LEFT}_surface.stl").stat().st_size > 1000
+    assert not (folder / f"{UNCALIBRATED}_density.nii.gz").exists()
+    sidecar = json.loads((folder / f"{FLIPPED}.json").read_text(encoding="utf-8"))
+    assert (sidecar["side_shown"], sidecar["source"]["side"], sidecar["source"]["laterality_flipped"]) == (
+        "left", "right", True)
+
+
+@pytest.mark.parametrize("more", [["--fe-export", "fe"], ["--fe-export", "fe", "--compare", "a=A", "b=B"]])
+def test_an_export_without_scans_or_of_several_arms_is_a_usage_error(
+        tmp_path: Path, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [] if "--compare" in more else [str(tmp_path), str(tmp_path)]
+    assert main([*folders, "--scans", "scans.tsv", "--out", str(tmp_path / "out"), *more]) == 2
+    assert "--fe-export with" in capsys.readouterr().err
 
 
 def test_density_csv_gives_back_the_same_rows(tmp_path: Path) -> None:
