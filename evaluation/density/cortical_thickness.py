@@ -148,7 +148,7 @@ def _cortex_by_region(x_mm: FloatArray, profiles: FloatArray, weights: FloatArra
                       region: NDArray[np.uint8], usable: NDArray[np.bool_]) -> FloatArray:
     """Return the HU of the cortex at every point, a value a region: its median where the cortex is resolved.
 
-    A neck without enough resolved profiles lies midway between trochanteric region and shaft. The plate under the
+    A neck without enough resolved profiles is put midway between trochanteric region and shaft. The plate under the
     head's cartilage is too thin to be resolved anywhere: the head takes the neck's value.
     """
     some = profiles[usable]
@@ -164,7 +164,10 @@ def _cortex_by_region(x_mm: FloatArray, profiles: FloatArray, weights: FloatArra
         return float(np.median(fit.cortex_hu[own])) if own.sum() >= LEAST_RESOLVED else otherwise
 
     of_region = {which: typical(which, overall) for which in (Region.SHAFT, Region.TROCHANTERIC)}
-    of_region[Region.NECK] = typical(Region.NECK, float(np.mean(list(of_region.values()))))
+    between = float(np.mean(list(of_region.values())))
+    own = typical(Region.NECK, between)
+    # Below the trochanter's porous cortex it was the spongy bone under a thin cortex that was fitted.
+    of_region[Region.NECK] = own if own >= of_region[Region.TROCHANTERIC] else between
     of_region[Region.HEAD] = of_region[Region.NECK]
     result = np.full(len(profiles), overall)
     for which, cortex_hu in of_region.items():

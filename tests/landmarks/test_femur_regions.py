@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hip_scans import hip_scan
+from real_data import real_data
 
 from femur_nnunet.errors import FemurError
 from femur_nnunet.landmarks.femur_regions import FemurRegions, RegionStatus, find_regions
 from femur_nnunet.phantom.one_hip import HipScan
 from femur_nnunet.regions import REGION_MAP_LABELS, Region
+from femur_nnunet.volume_io.orientation import best_axis_mapping
 
 # Seed, tier, side, pixel and slice spacing; the whole table over more hips is made by benchmarks/density_accuracy.py.
 HIPS = [(102, "none", "left", 0.8, 1.0), (103, "moderate", "right", 1.0, 2.0), (104, "mild", "left", 0.9, 3.0)]
@@ -126,3 +129,17 @@ def test_a_right_femur_is_the_mirror_image_of_a_left_one(thick: HipScan) -> None
 def test_an_empty_mask_is_refused() -> None:
     with pytest.raises(FemurError, match="an empty mask"):
         find_regions(np.zeros((4, 4, 4)), (1.0, 1.0, 1.0), "left")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("side", "label"), [("right", 1), ("left", 2)])
+def test_the_head_of_a_real_femur_has_the_volume_of_its_sphere(side: str, label: int) -> None:
+    image = sitk.ReadImage(str(next(real_data("hip_labels").glob("*s12*.nii.gz"))))
+    mapping = best_axis_mapping(np.asarray(image.GetDirection()).reshape(3, 3))
+    x_mm, y_mm, z_mm = image.GetSpacing()
+    regions = find_regions(mapping.apply(sitk.GetArrayFromImage(image)) == label, (z_mm, y_mm, x_mm), side)
+    assert set(regions.status.values()) == {RegionStatus.OK}
+    assert regions.landmarks is not None
+    # A sphere less the cap beyond 0.85 R: (4/3 - 0.15^2 (3 - 0.15) / 3) pi R^3, plus the fillet to the neck.
+    sphere_ml = (4 / 3 - 0.15 ** 2 * 2.85 / 3) * np.pi * regions.landmarks.head_radius_mm ** 3 / 1000
+    assert volume_ml(regions.label_map, Region.HEAD, (z_mm, y_mm, x_mm)) == pytest.approx(sphere_ml, rel=0.08)
