@@ -132,7 +132,8 @@ def _cohort(tables: ResultTables) -> list[str]:
     sentences = []
     arms = tables.arms
     role = tables.run.get("arguments", {}).get("role", "test")
-    sentences.append(f"{counted(len(arms), 'model')} ({', '.join(arms)}) {'was' if len(arms) == 1 else 'were'} "
+    number = "One model" if len(arms) == 1 else f"{len(arms)} models"
+    sentences.append(f"{number} ({', '.join(arms)}) {'was' if len(arms) == 1 else 'were'} "
                      f"evaluated on scans of role {role}.")
     own = [row for row in tables.judged if row.arm == arms[0]] if arms else []
     for site in (site for site in tables.site_names if site in sites_of(own)):

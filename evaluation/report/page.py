@@ -10,7 +10,7 @@ from typing import Any
 
 from femur_nnunet._version import __version__
 from femur_nnunet.command_line import get_logger, worker_count
-from femur_nnunet.evaluation.density.density_row import DensityRow
+from femur_nnunet.evaluation.density.density_row import DENSITY_NAME, DensityRow
 from femur_nnunet.evaluation.density.density_status import DENSITY_RULES, DensityStatus
 from femur_nnunet.evaluation.report.error_surface import MappedCase, map_cases, mean_errors
 from femur_nnunet.evaluation.report.figures.agreement import draw_agreement
@@ -185,13 +185,15 @@ def _density(tables: ResultTables, look: Look) -> dict[str, Any]:
 
 
 def _density_notes(rows: Sequence[DensityRow]) -> list[str]:
-    """Return how many hips have a region whose density is doubtful or missing, and why."""
+    """Return in how many hips the density of some region is doubtful or missing, and why."""
     hips: dict[DensityStatus, set[tuple[str | None, ...]]] = {}
     for row in rows:
         if row.status is not DensityStatus.OK:
             hips.setdefault(row.status, set()).add((row.case_id, row.side))
-    return [f"{counted(len(hips[status]), 'hip')}: {DENSITY_RULES[status].meaning}." for status in DensityStatus
+    told = [f"{counted(len(hips[status]), 'hip')}: {DENSITY_RULES[status].meaning}" for status in DensityStatus
             if status in hips]
+    ends = f"Every row's status stands in {DENSITY_NAME}; docs/density.md tells which enter agreement."
+    return [f"In some region, {'; '.join(told)}. {ends}"] if told else []
 
 
 def _texture(tables: ResultTables, look: Look) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from femur_nnunet.evaluation.report.wording import (
     NOT_KNOWN,
     digits_of,
     figure_text,
+    margin_text,
     metric_title,
     quantity_title,
     site_title,
@@ -100,14 +101,19 @@ def _agreement_cells(row: AgreementRow, percent: float) -> list[Cell]:
         Cell(str(row.n), f"{row.n_missed} missed" if row.n_missed else ""),
         Cell(figure_text(bias.value, digits, signed=True), _interval(bias.ci95_low, bias.ci95_high, digits, True)),
         Cell(f"{figure_text(percent, 1, signed=True)} %" if percent == percent else NOT_KNOWN),
-        Cell(f"{figure_text(low.value, digits, signed=True)} to {figure_text(high.value, digits, signed=True)}"),
+        Cell(_span(low.value, high.value, digits, True) or NOT_KNOWN),
         *(Cell(figure_text(row.estimates[name].value, 3), _interval(row.estimates[name].ci95_low,
                                                                     row.estimates[name].ci95_high, 3, False))
           for name in ("icc_2_1", "pearson_r")),
-        Cell(tost, f"margin ±{row.tost_margin:.3g}" if row.tost_margin == row.tost_margin else "no margin given")]
+        Cell(tost, "no margin given" if row.tost_margin != row.tost_margin
+             else f"margin {margin_text(row.tost_margin)}")]
 
 
 def _interval(low: float, high: float, digits: int, signed: bool) -> str:
+    return _span(low, high, digits, signed) or "no interval"
+
+
+def _span(low: float, high: float, digits: int, signed: bool) -> str:
     if low != low or high != high:
-        return "no interval"
+        return ""
     return f"{figure_text(low, digits, signed=signed)} to {figure_text(high, digits, signed=signed)}"

@@ -21,6 +21,7 @@ from femur_nnunet.evaluation.report.wording import (
     figure_text,
     interval_text,
     is_shown,
+    margin_text,
     metric_title,
     p_text,
     quantity_phrase,
@@ -146,7 +147,7 @@ def base_arms(comparison: Sequence[CompareRow]) -> list[str]:
 def _equivalence(row: AgreementRow, margin_percent: float) -> str:
     if not math.isfinite(row.tost_margin):
         return "; no margin was given, so equivalence was not tested"
-    margin = f"±{row.tost_margin:.3g} {row.unit}".strip()
+    margin = f"{margin_text(row.tost_margin)} {row.unit}".strip()
     if row.unit != "ml" and math.isfinite(margin_percent):
         # The margins of density are shares of it: its least significant change.
         margin = f"±{margin_percent:.1f} % ({margin})"

@@ -73,6 +73,11 @@ def interval_text(low: float, high: float, digits: int, *, signed: bool = False)
     return f"95 % CI {figure_text(low, digits, signed=signed)} to {figure_text(high, digits, signed=signed)}"
 
 
+def margin_text(margin: float) -> str:
+    """Return a margin of equivalence with its sign, three digits of it."""
+    return f"±{margin:.0f}" if margin >= 100 else f"±{margin:.3g}"
+
+
 def p_text(value: float, name: str = "p") -> str:
     """Return a p-value."""
     if not math.isfinite(value):

@@ -50,8 +50,12 @@ def draw_agreement(name: str, title: str, unit: str, pairs: Mapping[tuple[str, s
 
     def draw() -> Figure:
         figure = new_figure(2.75 * len(arms) + 0.2)
-        columns = 1 + len(look.sites)
-        panels = figure.subplots(len(arms), columns, squeeze=False)
+        # A unit of one site alone leaves no empty panel for the others; the width stays that of all.
+        sites = [site for site in look.sites if any(pair.reference.size and key[1] == site
+                                                    for key, pair in pairs.items())]
+        panels = figure.subplots(len(arms), 1 + len(look.sites), squeeze=False)
+        for axes in panels[:, 1 + len(sites):].ravel():
+            axes.set_visible(False)
         edge = 0.06 * (np.ptp(everything) or 1.0)
         limits = (everything.min() - edge, everything.max() + edge)
         span = _span(differences, list(table.values()))
@@ -63,13 +67,15 @@ def draw_agreement(name: str, title: str, unit: str, pairs: Mapping[tuple[str, s
                     pair = shown[arm, site]
                     line[0].scatter(pair.reference, pair.prediction, s=18, linewidths=0.5, edgecolors="white",
                                     label=site_title(site), **look.site(site))
-            line[0].set(title=f"{prefix}scatter", xlim=limits, ylim=limits, xlabel=f"Reference {axis}",
-                        ylabel=f"Prediction {axis}", aspect="equal")
+            line[0].set(title=f"{prefix}{title}", xlim=limits, ylim=limits, xlabel=f"Reference ({unit})",
+                        ylabel=f"Prediction ({unit})", aspect="equal")
+            line[0].locator_params(nbins=5)
             line[0].legend(loc="upper left", handletextpad=0.3)
-            for axes, site in zip(line[1:], look.sites, strict=True):
+            for axes, site in zip(line[1:], sites, strict=False):
                 found = shown.get((arm, site))
                 axes.set(title=f"{prefix}{site_title(site)}", ylim=span, xlabel=f"Mean of both ({unit})",
                          ylabel=f"Prediction \N{MINUS SIGN} reference ({unit})")
+                axes.locator_params(axis="x", nbins=5)
                 if found is not None:
                     _bland_altman(axes, found, table.get((arm, site)), look.site(site))
                 else:

@@ -75,9 +75,8 @@ def draw_error_map(name: str, arm: str, means: Mapping[str, MeanErrors], limit_m
                      f"mean {_extreme(mean, np.nanmean)} mm" for site, mean in means.items())
     return picture(name, draw, alt=f"Mean signed surface error of {arm} on a template femur by site. {told}.",
                    caption=f"{arm}. Mean signed error at each place of the surface, left femur from four sides, one "
-                           "scale for all sites and arms. Lines follow equal error: solid outside, dashed inside, at "
-                           f"half and whole millimetres{' (quarters here)' if limit_mm <= 1 else ''}. Grey: fewer than "
-                           "half of the hips show this part.")
+                           f"scale for all sites and arms. Lines of equal error, every {_line_step_mm(limit_mm):g} mm: "
+                           "solid outside, dashed inside. Grey: fewer than half of the hips show this part.")
 
 
 @lru_cache(maxsize=len(VIEWS))
@@ -104,7 +103,7 @@ def _coloured(view: View, values: NDArray[np.float64], limit_mm: float) -> NDArr
 
 
 def _lines(axes: object, values: NDArray[np.float64], limit_mm: float, extent: tuple[float, ...]) -> None:
-    step = 0.25 if limit_mm <= 1 else 0.5 if limit_mm <= 3 else 1.0
+    step = _line_step_mm(limit_mm)
     known = values[np.isfinite(values)]
     levels = [level for level in np.arange(-limit_mm, limit_mm + step / 2, step) if abs(level) > step / 2
               and known.size and known.min() < level < known.max()]
@@ -112,6 +111,10 @@ def _lines(axes: object, values: NDArray[np.float64], limit_mm: float, extent: t
         axes.contour(values, levels=levels, colors=INK, linewidths=0.6,  # type: ignore[attr-defined]
                      linestyles=["--" if level < 0 else "-" for level in levels], extent=extent, origin="upper",
                      alpha=0.75)
+
+
+def _line_step_mm(limit_mm: float) -> float:
+    return 0.25 if limit_mm <= 1 else 0.5 if limit_mm <= 3 else 1.0
 
 
 def _scale_bar(axes: object) -> None:

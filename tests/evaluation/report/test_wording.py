@@ -8,6 +8,7 @@ from femur_nnunet.evaluation.metric_catalogue import METRICS
 from femur_nnunet.evaluation.report.wording import (
     figure_text,
     interval_text,
+    margin_text,
     p_text,
     quantity_phrase,
     quantity_title,
@@ -26,6 +27,10 @@ def test_numbers_have_true_minus_signs_and_zero_has_none(value, digits, signed, 
 def test_an_interval_that_is_not_there_is_said():
     assert interval_text(math.nan, math.nan, 2) == "no interval"
     assert interval_text(-1.0, 2.0, 1, signed=True) == "95 % CI \N{MINUS SIGN}1.0 to +2.0"
+
+
+def test_margins_are_told_in_three_digits_and_never_in_powers_of_ten():
+    assert [margin_text(value) for value in (2.0, 12.76, 2884.3)] == ["±2", "±12.8", "±2884"]
 
 
 def test_small_p_values_are_bounded_and_missing_ones_said():
