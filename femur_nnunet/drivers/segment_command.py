@@ -31,6 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     outputs.add_argument("--dicom-seg", action="store_true",
                          help="segmentation.dcm, which refers to the DICOM series and holds its patient's identity")
     outputs.add_argument("--uncertainty", action="store_true", help="uncertainty.nii.gz: 0 certain, 1 undecided")
+    outputs.add_argument("--fe-export", action="store_true",
+                         help="fe_export/: isotropic mask, density, regions and closed surface (STL) of each femur")
     density = parser.add_argument_group("density")
     density.add_argument("--density-slope", type=float, metavar="X", help="mg/cc per HU")
     density.add_argument("--density-intercept", type=float, metavar="X", help="mg/cc at 0 HU")
@@ -76,7 +78,8 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
     outcome = segment_scan(ScanOptions(
         input=arguments.input, model=arguments.model, out=arguments.out, side=arguments.side, fast=arguments.fast,
         device=arguments.device, force=arguments.force, dicom_seg=arguments.dicom_seg,
-        uncertainty=arguments.uncertainty, table=table, calibrate=arguments.calibrate, phantom=arguments.phantom,
+        uncertainty=arguments.uncertainty, fe_export=arguments.fe_export, table=table,
+        calibrate=arguments.calibrate, phantom=arguments.phantom,
         phantom_table=arguments.phantom_table, resample_irregular=arguments.resample_irregular,
         correct_tilt=arguments.correct_tilt, step=arguments.step, localise=not arguments.no_localiser,
         quiet=arguments.quiet or arguments.json))

@@ -1,9 +1,10 @@
-"""Bone density of the femora of one segmentation."""
+"""Bone density of the femora of one segmentation, and their export for finite elements."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from femur_nnunet.calibration.units import DensityCalibration
 from femur_nnunet.evaluation.density.density_row import DensityRow
 from femur_nnunet.evaluation.density.density_status import DENSITY_RULES
 from femur_nnunet.evaluation.density.measurement import measure_density
+from femur_nnunet.evaluation.fe_export.export import export_femur
 from femur_nnunet.regions import Region
 from femur_nnunet.segmentation.segment import LABEL_OF_SIDE, Segmentation
 from femur_nnunet.volume_io.volume import Volume
@@ -42,6 +44,31 @@ def measure_femora(volume: Volume, segmentation: Segmentation,
                                    calibration=calibration, case_id=CASE_ID, source="prediction")
         rows += [replace(row, side=femur.side) for row in measured]
     return rows
+
+
+def export_femora(folder: Path, volume: Volume, segmentation: Segmentation, calibration: DensityCalibration | None,
+                  model_name: str) -> None:
+    """Write each femur for finite elements, in the patient's own frame: right femora are not mirrored.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is missing; files begin with ``left_femur`` and ``right_femur``.
+    volume : Volume
+        The scan as read.
+    segmentation : Segmentation
+        Of this scan.
+    calibration : DensityCalibration or None
+        Without one there is no density map.
+    model_name : str
+        For the sidecar.
+    """
+    for femur in segmentation.femora:
+        record = replace(femur.record, left_right_flipped=False)
+        mask = record.forward(segmentation.mask) == LABEL_OF_SIDE[femur.side]
+        export_femur(folder, f"{femur.side}_femur", record.forward(volume.array), mask, record.case_grid,
+                     side=femur.side, calibration=calibration,
+                     facts={"model": model_name, "side": femur.side, "laterality_flipped": False})
 
 
 def density_lines(rows: list[DensityRow], scale: ScanCalibration) -> list[str]:

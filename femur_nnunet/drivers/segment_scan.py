@@ -17,7 +17,7 @@ from tqdm import tqdm
 from femur_nnunet.calibration.phantoms import load_phantoms
 from femur_nnunet.calibration.scan_calibration import CalibrationMode, ScanCalibration, calibrate_scan
 from femur_nnunet.calibration.units import DensityCalibration
-from femur_nnunet.drivers.segment_density import density_lines, measure_femora
+from femur_nnunet.drivers.segment_density import density_lines, export_femora, measure_femora
 from femur_nnunet.errors import UsageError
 from femur_nnunet.evaluation.density.density_row import DENSITY_NAME, write_density
 from femur_nnunet.files import PARTIAL_PREFIX, hold_folder
@@ -39,6 +39,7 @@ from femur_nnunet.volume_io.writing import write_nifti
 
 MASK_NAME, UNCERTAINTY_NAME, SEG_NAME, PREVIEW_NAME = ("segmentation.nii.gz", "uncertainty.nii.gz", "segmentation.dcm",
                                                        "preview.png")
+FE_FOLDER = "fe_export"
 OUTPUT_NAMES = (MASK_NAME, UNCERTAINTY_NAME, SEG_NAME, PREVIEW_NAME, DENSITY_NAME)
 _SEGMENT_LABELS = {value: SegmentLabel(f"{side.capitalize()} femur", side) for side, value in LABEL_OF_SIDE.items()}
 # Two decimals say all that an uncertainty can, and pack ten times as small.
@@ -58,6 +59,7 @@ class ScanOptions:
     force: bool = False
     dicom_seg: bool = False
     uncertainty: bool = False
+    fe_export: bool = False
     table: DensityCalibration | None = None
     calibrate: CalibrationMode = "auto"
     phantom: str | None = None
@@ -119,6 +121,8 @@ def segment_scan(options: ScanOptions) -> ScanOutcome:
             if segmentation.uncertainty is not None:
                 rounded = np.rint(segmentation.uncertainty * _UNCERTAINTY_STEPS) / np.float32(_UNCERTAINTY_STEPS)
                 write_nifti(staging / UNCERTAINTY_NAME, rounded, volume.grid)
+            if options.fe_export:
+                export_femora(staging / FE_FOLDER, volume, segmentation, scale.calibration, model.manifest.name)
             if options.dicom_seg:
                 geometry = series_geometry(source, rules=rules)
                 write_dicom_seg(staging / SEG_NAME, segmentation.mask, geometry.planes, _SEGMENT_LABELS,
@@ -129,7 +133,7 @@ def segment_scan(options: ScanOptions) -> ScanOutcome:
         record.warnings = [f"{finding.caution.value}: {finding}" for finding in segmentation.findings]
         record.inputs = {"voxels": _sha256_of_voxels(volume), "model": model.sha256 or ""}
         record.details = summary
-        record.add_outputs(sorted(staging.iterdir()))
+        record.add_outputs(sorted(path for path in staging.rglob("*") if path.is_file()))
         record.write(staging, exit_code=0 if segmentation.found_any else 1)
         _publish(staging, options.out)
     return ScanOutcome(heading, segmentation.findings, lines, {**summary, "out": str(options.out)})
@@ -217,6 +221,9 @@ def _publish(staging: Path, out: Path) -> None:
             (staging / name).replace(out / name)
         else:
             (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / FE_FOLDER, ignore_errors=True)
+    if (staging / FE_FOLDER).exists():
+        (staging / FE_FOLDER).replace(out / FE_FOLDER)
     (staging / RUN_RECORD_NAME).replace(out / RUN_RECORD_NAME)
 
 

@@ -169,7 +169,7 @@ class _Scan:
         image, label = self.image[inside], self.mask[inside]
         words = [f"{femur.side} femur, {femur.volume_ml:.0f} ml"]
         if femur.agreement is not None:
-            words.append(f"{femur.agreement_of} agree to {femur.agreement:.3f}")
+            words.append(f"{femur.agreement_of} agree {femur.agreement:.3f}")
         return [
             _Plane("axial", image[level], label[level], (y_mm, x_mm), ", ".join(words)),
             _Plane("coronal", image[::-1, row], label[::-1, row], (z_mm, x_mm), "coronal"),
@@ -202,7 +202,7 @@ def _draw(axis: Any, plane: _Plane) -> None:
                   ha=across, va=along, path_effects=outlined)
     _draw_scale(axis, width, height)
     colour = next((COLOURS[side] for side in COLOURS if plane.title.startswith(side)), _FAINT)
-    axis.set_title(plane.title, fontsize=10, color=colour, loc="left", pad=4)
+    axis.set_title(plane.title, fontsize=9.5, color=colour, loc="left", pad=4)
     axis.set_facecolor(_BACKGROUND)
     axis.set_xticks([])
     axis.set_yticks([])
