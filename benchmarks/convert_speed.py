@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -174,22 +173,23 @@ def measure(series: Path, out: Path, runs: int) -> list[dict[str, object]]:
 
 
 def measure_workers(series: Path, out: Path, workers: list[int], runs: int) -> list[dict[str, object]]:
-    """Seconds a scan with several workers, each scan with one thread, start of the processes included."""
-    rows: list[dict[str, object]] = []
-    alone = 0.0
-    for count in workers:
-        tasks = [row_task(series, out, f"{number:08x}") for number in range(2 * max(workers))]
-        taken = []
-        for _ in range(runs):
-            shutil.rmtree(out / "staging", ignore_errors=True)
-            started = time.perf_counter()
-            list(run_in_workers(convert_row, tasks, count, time_limit_s=3600))
-            taken.append((time.perf_counter() - started) / len(tasks))
-        alone = alone or statistics.median(taken)
-        rows.append({"workers": count, "scans": len(tasks), "runs": runs,
-                     "seconds_a_scan": round(statistics.median(taken), 2),
-                     "speed_up": round(alone / statistics.median(taken), 2)})
-    return rows
+    """Seconds a scan with several workers, each scan with one thread, start of the processes included.
+
+    The numbers of workers take turns, and speed-ups are medians of the ratios within a round: other work on the
+    machine comes and goes.
+    """
+    tasks = [row_task(series, out, f"{number:08x}") for number in range(2 * max(workers))]
+
+    def convert_all(count: int) -> None:
+        shutil.rmtree(out / "staging", ignore_errors=True)
+        list(run_in_workers(convert_row, tasks, count, time_limit_s=3600))
+
+    seconds = interleaved({str(count): lambda count=count: convert_all(count)  # type: ignore[misc]
+                           for count in workers}, runs)
+    alone = seconds[str(workers[0])]
+    return [{"workers": count, "scans": len(tasks), "runs": runs,
+             "seconds_a_scan": round(statistics.median(seconds[str(count)]) / len(tasks), 2),
+             "speed_up": round(median_ratio(alone, seconds[str(count)]), 2)} for count in workers]
 
 
 def main() -> None:

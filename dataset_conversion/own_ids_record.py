@@ -14,7 +14,7 @@ from femur_nnunet.case_ids import keyed_hash
 from femur_nnunet.dataset_conversion.conversion_state import STATE_FOLDER_NAME
 from femur_nnunet.dataset_conversion.manifest import ManifestRow
 from femur_nnunet.dataset_conversion.participant_ids import GivenIds
-from femur_nnunet.errors import UsageError
+from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.files import read_json, write_json
 
 RECORD_NAME = "own_ids.json"
@@ -78,5 +78,10 @@ def _read(dataset: Path) -> dict[str, str]:
     path = _path(dataset)
     if not path.exists():
         return {}
-    content = read_json(path, what="the record of own ids", action="convert into a new dataset")
-    return dict(content["ids"])
+    action = "restore it from a copy, or convert into a new dataset (another --dataset-id)"
+    content = read_json(path, what="the record of own ids", action=action)
+    try:
+        return {str(hashed): str(digits) for hashed, digits in content["ids"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise FemurError("a record of own ids of another form", expected="the one that the conversion wrote",
+                         action=action, subject=str(path)) from None

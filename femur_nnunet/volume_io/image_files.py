@@ -29,6 +29,7 @@ _MOST_FILES = 100_000
 _HEADER_BYTES = 1 << 20
 # Deflate packs 1,032 bytes into one at the best.
 _LARGEST_PACKING = 1100
+_PACKED_BYTES = re.compile(rb"^CompressedDataSize[ \t]*[=:][ \t]*(-?\d{1,30})", re.MULTILINE)
 
 
 def image_suffix(path: Path) -> str | None:
@@ -194,10 +195,15 @@ def _refuse_more_voxels_than_the_files_hold(reader: sitk.ImageFileReader, path: 
     """Refuse a damaged size before memory is asked for it: it is the file's fault and not the machine's."""
     n_voxels = int(np.prod(reader.GetSize(), dtype=np.float64))
     n_bytes = sum(file.stat().st_size for file in (path, *data_files(path)))
-    if n_voxels > _LARGEST_PACKING * n_bytes:
-        raise FemurError(f"a header of {_times(reader.GetSize())} voxels before {n_bytes} bytes",
-                         expected="a file that holds all its voxels", action="copy or export it again",
-                         subject=subject)
+    claims = f"{_times(reader.GetSize())} voxels" if n_voxels > _LARGEST_PACKING * n_bytes else ""
+    if image_suffix(path) in (".mha", ".mhd"):
+        with path.open("rb") as file:
+            packed = _PACKED_BYTES.search(file.read(_HEADER_BYTES))
+        if packed is not None and not 0 <= int(packed[1]) <= n_bytes:
+            claims = f"{int(packed[1])} packed bytes"
+    if claims:
+        raise FemurError(f"a header of {claims} before {n_bytes} bytes", expected="a file that holds all its voxels",
+                         action="copy or export it again", subject=subject)
 
 
 def _nifti_code(reader: sitk.ImageFileReader, key: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -181,9 +182,10 @@ def test_too_little_memory_is_told_from_headers_that_claim_too_much(tmp_path: Pa
     for name, small, large in (
             ("b.nii", np.array([3, 8, 8, 8], "<i2").tobytes(), np.array([3, 1024, 512, 512], "<i2").tobytes()),
             ("b.mha", b"DimSize = 8 8 8", b"DimSize = 1024 512 512"),
-            ("b.nrrd", b"sizes: 8 8 8", b"sizes: 1024 512 512")):
+            ("b.nrrd", b"sizes: 8 8 8", b"sizes: 1024 512 512"),
+            ("c.mha", b"CompressedDataSize = ", b"CompressedDataSize = 9999999999")):
         damaged.append(tmp_path / name)
-        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((8, 8, 8), np.int16)), str(damaged[-1]))
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((8, 8, 8), np.int16)), str(damaged[-1]), name == "c.mha")
         content = damaged[-1].read_bytes()
         assert content.count(small) == 1
         damaged[-1].write_bytes(content.replace(small, large))
@@ -193,12 +195,13 @@ def test_too_little_memory_is_told_from_headers_that_claim_too_much(tmp_path: Pa
                           capture_output=True, text=True, timeout=300, check=False)
 
     told = done.stdout.splitlines()
-    assert len(told) == 7, done.stdout + done.stderr
+    assert len(told) == 8, done.stdout + done.stderr
     for path, line in zip(whole, told[:3], strict=True):
         assert line.startswith(f"{path.name} machine found too little memory for this scan"), line
-    for path, line in zip(damaged, told[3:6], strict=True):
+    for path, line in zip(damaged[:3], told[3:6], strict=True):
         assert line.startswith(f"{path.name} file found a header of 1024 x 512 x 512 voxels before"), line
-    assert told[6].startswith("series file found 3 file(s) whose pixels are truncated"), told[6]
+    assert re.match(r"c\.mha file found a header of 9999999999\d+ packed bytes before", told[6]), told[6]
+    assert told[7].startswith("series file found 3 file(s) whose pixels are truncated"), told[7]
 
 
 def claim_many_pixels(dataset: Dataset, index: int) -> None:

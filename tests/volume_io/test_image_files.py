@@ -35,7 +35,8 @@ def test_every_format_gives_the_same_voxels_and_grid(tmp_path: Path, suffix: str
 
     np.testing.assert_array_equal(volume.array, VALUES)
     assert volume.array.dtype == np.int16
-    assert volume.source_format == {".mha": "metaimage", ".mhd": "metaimage", ".nrrd": "nrrd"}.get(suffix, "nifti")
+    assert volume.source_format == {".mha": "metaimage", ".mhd": "metaimage", ".nrrd": "nrrd",
+                                    ".nhdr": "nrrd"}.get(suffix, "nifti")
     assert volume.grid.size_ijk == (6, 5, 4)
     expected = Rotation.from_euler("xyz", (3, -4, 170), degrees=True).as_matrix()
     corner = np.array([-100.5, 20.25, 900.0]) + expected @ (np.array([0.75, 0.5, 2.5]) * (5, 4, 3))
