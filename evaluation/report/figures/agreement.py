@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from femur_nnunet.evaluation.agreement import AgreementRow
 from femur_nnunet.evaluation.report.figures.inline_svg import Picture, picture
-from femur_nnunet.evaluation.report.figures.look import FAINT, INK, SOFT, Look, new_figure
+from femur_nnunet.evaluation.report.figures.look import INK, SOFT, Look, new_figure
 from femur_nnunet.evaluation.report.wording import figure_text, interval_text, site_title
 
 
@@ -106,10 +106,10 @@ def _bland_altman(axes: Any, pair: PairedValues, row: AgreementRow | None, style
             axes.axhline(limit.value, color=style["color"], linestyle="--", linewidth=1.2)
             lines.append((limit.value, ""))
     for value, word in lines:
-        axes.annotate(f"{word} {figure_text(value, _digits(value), signed=True)}".strip(), (1.0, value),
-                      xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="right",
-                      va="bottom", fontsize=7.5, color=INK,
-                      bbox={"facecolor": "white", "edgecolor": FAINT, "linewidth": 0, "alpha": 0.75, "pad": 0.8})
+        # Beside the panel: inside it a label would hide participants.
+        axes.annotate(f"{word}\n{figure_text(value, _digits(value), signed=True)}".strip(), (1.0, value),
+                      xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points", ha="left",
+                      va="center", fontsize=7.5, color=INK)
 
 
 def _span(differences: NDArray[np.float64], rows: Sequence[AgreementRow | None]) -> tuple[float, float]:
