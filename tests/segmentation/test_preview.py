@@ -14,7 +14,7 @@ def near(picture, colour):
 def test_the_picture_shows_the_contours_of_the_femora_that_there_are(tmp_path, threshold_model, painted_scan):
     pictures = {}
     for side in ("both", "left"):
-        segmentation = segment_volume(painted_scan, threshold_model, side=side, fast=True)
+        segmentation = segment_volume(painted_scan, threshold_model, side=side, fast=True, step=1.0)
         write_preview(tmp_path / f"{side}.png", painted_scan, segmentation, heading="a model", lines=["a line"])
         pictures[side] = np.asarray(Image.open(tmp_path / f"{side}.png").convert("RGB"))
     # Contours of over a thousand pixels; a title has some hundred.

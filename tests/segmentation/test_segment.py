@@ -114,11 +114,11 @@ def test_without_a_joint_in_view_the_whole_half_is_searched(threshold_model, pai
     segmentation = segment_volume(scan, threshold_model, second_view=False)
     np.testing.assert_array_equal(segmentation.mask, hips_scan.mask[levels])
     for side in ("left", "right"):
-        assert {Caution.WHOLE_HALF, Caution.CUT_ABOVE, Caution.NO_HEAD} <= cautions(segmentation, side)
+        assert {Caution.WHOLE_HALF, Caution.CUT_ABOVE} <= cautions(segmentation, side)
 
 
 def test_localisation_can_be_left_out_and_gives_the_same(threshold_model, painted_scan, hips_scan):
-    segmentation = segment_volume(painted_scan, threshold_model, localise=False, second_view=False)
+    segmentation = segment_volume(painted_scan, threshold_model, localise=False, second_view=False, step=1.0)
     np.testing.assert_array_equal(segmentation.mask, hips_scan.mask)
     assert {femur.looked_at for femur in segmentation.femora} == {"whole half"}
 
@@ -154,7 +154,7 @@ def test_what_is_no_ct_volume_is_refused(threshold_model, image, more, message):
 
 def test_a_body_without_bone_has_no_hip_and_no_mask(threshold_model, painted_scan):
     soft = Volume(np.minimum(painted_scan.array, LARGEST_OTHER_HU), painted_scan.grid)
-    segmentation = segment_volume(soft, threshold_model, second_view=False)
+    segmentation = segment_volume(soft, threshold_model, second_view=False, step=1.0)
     assert not segmentation.found_any
     assert not segmentation.mask.any()
     assert {(finding.caution, finding.side) for finding in segmentation.findings} == {
@@ -164,10 +164,10 @@ def test_a_body_without_bone_has_no_hip_and_no_mask(threshold_model, painted_sca
 def test_a_mask_where_no_hip_is_seen_is_kept_by_force_alone(threshold_model, painted_scan):
     scan = Volume(np.minimum(painted_scan.array, LARGEST_OTHER_HU), painted_scan.grid)
     scan.array[20:30, 40:45, 20:25] = scan.array[20:30, 40:45, 100:105] = 700  # rods: no joint and no shaft
-    refused = segment_volume(scan, threshold_model, second_view=False)
+    refused = segment_volume(scan, threshold_model, second_view=False, step=1.0)
     assert not refused.mask.any()
     assert cautions(refused) == {Caution.NO_HIP}
-    forced = segment_volume(scan, threshold_model, second_view=False, force=True)
+    forced = segment_volume(scan, threshold_model, second_view=False, step=1.0, force=True)
     assert forced.mask.sum() == 250 * (1 + 2)
     assert Caution.NO_HIP in cautions(forced)
 
