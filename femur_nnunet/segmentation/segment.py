@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from femur_nnunet.errors import FemurError
 from femur_nnunet.model_bundle import ModelBundle
 from femur_nnunet.segmentation.hip_checks import FemurShape, SideName, check_hip, is_a_femur, shape_of
 from femur_nnunet.segmentation.hip_prediction import HipPrediction, PredictionOptions, predict_hip
@@ -263,17 +262,3 @@ def _view_on_scan(array: NDArray[Any], record: GeometryRecord) -> NDArray[Any]:
     first, last = record.crop_start_xyz, record.crop_stop_xyz
     box = record.mapping.apply(array)[first[2]:last[2], first[1]:last[1], first[0]:last[0]]
     return box[..., ::-1] if record.left_right_flipped else box
-
-
-def refuse_no_femur(segmentation: Segmentation) -> None:
-    """Raise where no femur was found.
-
-    Raises
-    ------
-    FemurError
-        The segmentation holds no femur.
-    """
-    if not segmentation.found_any:
-        raise FemurError("no hip in the scan: " + "; ".join(str(finding.text) for finding in segmentation.findings),
-                         expected="a CT that shows a hip joint and the femur below it",
-                         action="give the series of the hips (--force writes the mask nevertheless)")
