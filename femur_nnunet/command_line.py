@@ -170,7 +170,11 @@ def get_logger(name: str) -> logging.Logger:
 def progress(items: Iterable[Item], *, description: str, total: int | None = None,
              quiet: bool = False) -> Iterable[Item]:
     """Wrap ``items`` in a progress bar on standard error; no bar when ``quiet``."""
-    return tqdm(items, desc=description, total=total, disable=quiet, dynamic_ncols=True, mininterval=0.5)
+    if quiet:
+        # Without a bar there must be none of its locks either: they are shared with forked processes, and one that is
+        # killed while it holds them would stop this one for ever.
+        return items
+    return tqdm(items, desc=description, total=total, dynamic_ncols=True, mininterval=0.5)
 
 
 def worker_count(jobs: int) -> int:
