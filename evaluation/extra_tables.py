@@ -96,6 +96,9 @@ class ExtraResult:
     failures: list[str] = field(default_factory=list)
 
 
+EXTRA_FILES = ("density.csv", "radiomics.csv", "radiomics_summary.csv")
+"""Every file that a further table writes, named without loading what makes it."""
+
 ExtraRows = dict[str, list[Any]]
 """Rows by file name."""
 
@@ -122,7 +125,7 @@ def read_extra(folder: Path, arm: str) -> ExtraRows:
 
 def write_extra(extra: ExtraRows, case_rows: Sequence[CaseRow], records: Mapping[str, ScanRecord], out: Path,
                 statistics: StatisticsOptions) -> ExtraResult:
-    """Write the further tables that have rows and return what they add."""
+    """Write the further tables that have rows, remove those of an earlier run, and return what is added."""
     result = ExtraResult()
     for table in extra_tables() if extra else ():
         rows = extra.get(table.file_name)
@@ -135,4 +138,8 @@ def write_extra(extra: ExtraRows, case_rows: Sequence[CaseRow], records: Mapping
             result.files |= table.write_summary(out, agreement)
         result.agreement += agreement
         result.failures += table.failures(rows)
+    # Left in place they would stand beside, and in the report among, tables of other masks.
+    for name in EXTRA_FILES:
+        if name not in result.files:
+            (out / name).unlink(missing_ok=True)
     return result

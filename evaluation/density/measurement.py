@@ -6,6 +6,7 @@ Everything here is a pure function of arrays; files and tables are dealt with el
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,7 +89,7 @@ def measure_femur(hounsfield_zyx: NDArray[np.generic], mask_zyx: NDArray[np.gene
     regions = find_regions(mask_zyx, spacing_mm_zyx, side, subject=case_id)
     box = _surroundings(mask_zyx, spacing_mm_zyx)
     measured = _Femur(np.asarray(hounsfield_zyx[box], dtype=np.float32), np.asarray(mask_zyx[box]) != 0,
-                      regions.label_map[box], spacing_mm_zyx)
+                      regions.label_map[box], regions.shares, spacing_mm_zyx)
     fault = _fault_of_scan(measured)
     unusable = gravest(fault, _fault_of_calibration(calibration))
     density = None if unusable is not DensityStatus.OK else calibration
@@ -101,8 +102,10 @@ class _Femur:
     """Arrays of one femur's surroundings, measured region by region."""
 
     def __init__(self, hounsfield: NDArray[np.float32], mask: NDArray[np.bool_], labels: NDArray[np.uint8],
-                 spacing: tuple[float, float, float]) -> None:
+                 shares: Mapping[Region, NDArray[np.float32]], spacing: tuple[float, float, float]) -> None:
         self.hounsfield, self.mask, self.labels, self.spacing = hounsfield, mask, labels, spacing
+        # In the order of the mask's voxels, which a box around the mask does not change.
+        self.shares = shares
         self.voxel_ml = float(np.prod(spacing)) / 1000.0
 
     def rows(self, calibration: DensityCalibration | None, *, with_thickness: bool) -> list[DensityRow]:
@@ -122,16 +125,16 @@ class _Femur:
              parts: Compartments | None, cortex: CortexMap | None) -> DensityRow:
         label = None if region is Region.TOTAL else REGION_MAP_LABELS[region]
         chosen = self.mask if label is None else self.labels == label
-        count = int(np.count_nonzero(chosen))
         row = DensityRow("", "reference", region, unit)
-        if count == 0:
+        if not chosen.any():
             return row
-        volume = count * self.voxel_ml
+        share = np.ones(np.count_nonzero(self.mask), dtype=np.float32) if label is None else self.shares[region]
+        volume = float(share.sum(dtype=np.float64)) * self.voxel_ml
         row = replace(row, volume_ml=volume,
                       cortical_thickness_mm=math.nan if cortex is None else cortex.mean_mm(label))
         if density is None or parts is None:
             return row
-        mineral = float(density[chosen].sum()) * self.voxel_ml
+        mineral = float((density[self.mask] * share).sum()) * self.voxel_ml
         return replace(row, bmc_mg=mineral, vbmd_integral=mineral / volume,
                        vbmd_cortical=_mean(density[chosen & parts.cortical]),
                        vbmd_trabecular=_mean(density[chosen & parts.trabecular]))

@@ -19,7 +19,7 @@ from femur_nnunet.evaluation.fe_export.options import DEFAULT_SPACING_MM
 from femur_nnunet.evaluation.fe_export.surface import Surface, closed_surface, write_stl
 from femur_nnunet.files import sha256_of_file, write_json
 from femur_nnunet.landmarks.femur_landmarks import SideName
-from femur_nnunet.landmarks.femur_regions import find_regions, region_of
+from femur_nnunet.landmarks.femur_regions import find_regions, planes_of
 from femur_nnunet.regions import REGION_MAP_LABELS
 from femur_nnunet.volume_io.volume import Grid
 from femur_nnunet.volume_io.writing import write_nifti
@@ -99,7 +99,7 @@ def export_femur(folder: Path, name: str, hounsfield_zyx: NDArray[np.generic], m
         labels = np.zeros(femur.mask.shape, dtype=np.uint8)
         index = np.nonzero(femur.mask)
         points = femur.offset_mm_xyz + np.column_stack(index[::-1]) * spacing_mm
-        labels[index] = region_of(points, regions.landmarks)
+        labels[index] = planes_of(points, regions.landmarks).labels()
         write_nifti(files["regions"], labels, femur.grid)
     doubts = []
     if calibration is None:

@@ -13,7 +13,7 @@ A landmark that cannot be had costs the regions that rest on it alone, and says 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
@@ -83,11 +83,16 @@ class FemurRegions:
         How each region was found, ``total`` included.
     landmarks : FemurLandmarks or None
         What the planes rest on.
+    shares : dict of ndarray
+        For each region that landmarks could be had for, the share of each voxel of the mask that lies in it, in the
+        order of ``np.nonzero(mask)``; the shares of a voxel add up to 1. A voxel that a plane cuts belongs to both
+        sides, while ``label_map`` gives it whole to one: with thick slices across the shaft that is some per cent.
     """
 
     label_map: NDArray[np.uint8]
     status: dict[Region, RegionStatus]
     landmarks: FemurLandmarks | None
+    shares: dict[Region, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def find_regions(mask_zyx: NDArray[np.generic], spacing_mm_zyx: tuple[float, float, float], side: SideName, *,
@@ -133,22 +138,59 @@ def find_regions(mask_zyx: NDArray[np.generic], spacing_mm_zyx: tuple[float, flo
     labels = np.zeros(inside.shape, dtype=np.uint8)
     index = np.nonzero(inside[box])
     points = start_mm + np.column_stack(index[::-1]) * np.asarray(spacing_mm_zyx[::-1])
-    labels[box][index] = region_of(points.astype(np.float32), marks)
-    return FemurRegions(labels, _status(labels, marks, touches_top=bool(inside[-1].any())), marks)
+    planes = planes_of(points.astype(np.float32), marks)
+    labels[box][index] = planes.labels()
+    return FemurRegions(labels, _status(labels, marks, touches_top=bool(inside[-1].any())), marks,
+                        planes.shares(marks, spacing_mm_zyx))
 
 
-def region_of(points_mm_xyz: NDArray[np.floating], marks: FemurLandmarks) -> NDArray[np.uint8]:
-    """Return the region (``REGION_MAP_LABELS``) of points (n, 3) in the frame of the landmarks."""
+@dataclass(frozen=True)
+class PlaneDistances:
+    """Signed distances of points from the three planes in mm, each of shape (n,), negative towards the head."""
+
+    head_ends: NDArray[np.float32]
+    neck_ends: NDArray[np.float32]
+    shaft_begins: NDArray[np.float32]
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Return the region (``REGION_MAP_LABELS``) that each point itself lies in."""
+        labels = np.full(self.head_ends.shape, REGION_MAP_LABELS[Region.TROCHANTERIC], dtype=np.uint8)
+        labels[self.neck_ends < 0] = REGION_MAP_LABELS[Region.NECK]
+        labels[self.head_ends < 0] = REGION_MAP_LABELS[Region.HEAD]
+        labels[self.shaft_begins > 0] = REGION_MAP_LABELS[Region.SHAFT]
+        return labels
+
+    def shares(self, marks: FemurLandmarks,
+               spacing_mm_zyx: tuple[float, float, float]) -> dict[Region, NDArray[np.float32]]:
+        """Return the share of each point's voxel in each region; a plane is taken to cut it evenly.
+
+        The share beyond a plane is ``clip(1/2 + d / w, 0, 1)``, with d the distance of the voxel's centre and w the
+        voxel's extent along the plane's normal. It is exact for a plane along a face.
+        """
+        assert marks.shaft_axis is not None
+        beyond_head = _share_beyond(self.head_ends, marks.neck_axis, spacing_mm_zyx)
+        beyond_neck = np.minimum(_share_beyond(self.neck_ends, marks.neck_axis, spacing_mm_zyx), beyond_head)
+        above_shaft = 1 - _share_beyond(self.shaft_begins, marks.shaft_axis, spacing_mm_zyx)
+        return {Region.HEAD: above_shaft * (1 - beyond_head), Region.NECK: above_shaft * (beyond_head - beyond_neck),
+                Region.TROCHANTERIC: above_shaft * beyond_neck, Region.SHAFT: 1 - above_shaft}
+
+
+def planes_of(points_mm_xyz: NDArray[np.floating], marks: FemurLandmarks) -> PlaneDistances:
+    """Return the distances of points (n, 3), in the frame of the landmarks, from the planes between regions."""
     scale = marks.head_radius_mm / REFERENCE_HEAD_RADIUS_MM
     offsets = points_mm_xyz - marks.head_centre_mm.astype(np.float32)
     along = offsets @ marks.neck_axis.astype(np.float32)
-    labels = np.full(along.shape, REGION_MAP_LABELS[Region.TROCHANTERIC], dtype=np.uint8)
-    labels[along < neck_ends_mm(marks)] = REGION_MAP_LABELS[Region.NECK]
-    labels[along < HEAD_ENDS_AT_RADII * marks.head_radius_mm] = REGION_MAP_LABELS[Region.HEAD]
     assert marks.shaft_axis is not None
     below = offsets @ marks.shaft_axis.astype(np.float32)
-    labels[below > SHAFT_BEGINS_BELOW_MM * scale] = REGION_MAP_LABELS[Region.SHAFT]
-    return labels
+    return PlaneDistances(np.asarray(along - HEAD_ENDS_AT_RADII * marks.head_radius_mm, dtype=np.float32),
+                          np.asarray(along - neck_ends_mm(marks), dtype=np.float32),
+                          np.asarray(below - SHAFT_BEGINS_BELOW_MM * scale, dtype=np.float32))
+
+
+def _share_beyond(distance_mm: NDArray[np.float32], normal_xyz: NDArray[np.float64],
+                  spacing_mm_zyx: tuple[float, float, float]) -> NDArray[np.float32]:
+    width_mm = float(np.abs(normal_xyz) @ np.asarray(spacing_mm_zyx[::-1]))
+    return np.clip(0.5 + distance_mm / np.float32(width_mm), 0.0, 1.0)
 
 
 def neck_ends_mm(marks: FemurLandmarks) -> float:

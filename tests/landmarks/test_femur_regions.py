@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -7,7 +9,7 @@ from hip_scans import hip_scan
 from real_data import real_data
 
 from femur_nnunet.errors import FemurError
-from femur_nnunet.landmarks.femur_regions import FemurRegions, RegionStatus, find_regions
+from femur_nnunet.landmarks.femur_regions import FemurRegions, PlaneDistances, RegionStatus, find_regions
 from femur_nnunet.phantom.one_hip import HipScan
 from femur_nnunet.regions import REGION_MAP_LABELS, Region
 from femur_nnunet.volume_io.orientation import best_axis_mapping
@@ -49,6 +51,34 @@ def test_each_region_has_its_true_volume_to_three_per_cent(found: Found, region:
     assert regions.status[region] is RegionStatus.OK
     true_ml = scan.truth["regions"][region.value]["volume_ml"]
     assert volume_ml(regions.label_map, region, scan.spacing_mm_zyx) == pytest.approx(true_ml, rel=0.03)
+
+
+@pytest.mark.parametrize("region", PARTS)
+def test_shares_of_voxels_give_each_region_its_true_volume_with_thick_slices_too(found: Found, region: Region) -> None:
+    scan, regions = found
+    share_ml = float(regions.shares[region].sum()) * float(np.prod(scan.spacing_mm_zyx)) / 1000
+    assert share_ml == pytest.approx(scan.truth["regions"][region.value]["volume_ml"], rel=0.03)
+
+
+def test_the_shares_of_a_voxel_add_up_to_one(found: Found) -> None:
+    _, regions = found
+    shares = np.stack(list(regions.shares.values()))
+    assert shares.min() >= 0
+    np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-6)
+
+
+def test_a_plane_along_faces_gives_each_side_what_lies_on_it() -> None:
+    # Slices of 4 mm, the shaft downwards: of voxels centred 1 mm above, on and 1 mm below the plane a quarter,
+    # a half and three quarters are shaft. The neck's planes, across x, are far away on the head's side.
+    marks = SimpleNamespace(neck_axis=np.array([1.0, 0.0, 0.0]), shaft_axis=np.array([0.0, 0.0, -1.0]))
+    beyond = np.full(3, 50, dtype=np.float32)
+    shares = PlaneDistances(beyond, beyond, np.array([-1, 0, 1], dtype=np.float32)).shares(marks, (4.0, 1.0, 1.0))
+    np.testing.assert_allclose(shares[Region.SHAFT], [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(shares[Region.TROCHANTERIC], [0.75, 0.5, 0.25])
+    # The head's plane through the middle of voxels of 1 mm along x, the neck's 0.25 mm beyond.
+    head, neck = np.zeros(1, dtype=np.float32), np.full(1, -0.25, dtype=np.float32)
+    shares = PlaneDistances(head, neck, np.full(1, -50, dtype=np.float32)).shares(marks, (4.0, 1.0, 1.0))
+    assert [float(shares[region][0]) for region in PARTS] == pytest.approx([0.5, 0.25, 0.25, 0.0])
 
 
 def test_every_voxel_of_the_mask_has_a_region_and_no_other_has(found: Found) -> None:

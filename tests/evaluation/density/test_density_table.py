@@ -17,6 +17,9 @@ from femur_nnunet.evaluation.density.density_row import DENSITY_COLUMNS, Density
 from femur_nnunet.evaluation.density.density_status import DENSITY_RULES, DensityStatus
 from femur_nnunet.evaluation.density.significant_change import margin, parse_override
 from femur_nnunet.evaluation.eval_command import main
+from femur_nnunet.evaluation.extra_tables import EXTRA_FILES, extra_tables, write_extra
+from femur_nnunet.evaluation.options import StatisticsOptions
+from femur_nnunet.evaluation.texture.radiomics_agreement import SUMMARY_NAME
 from femur_nnunet.phantom.one_hip import HipScan
 from femur_nnunet.regions import Region
 from femur_nnunet.volume_io.volume import Grid
@@ -121,6 +124,23 @@ def test_the_margin_of_equivalence_is_the_least_significant_change(result: tuple
         found = next(row for row in rows_of(result[1] / "agreement.csv") if (
             row["quantity"], row["region"], row["site"], row["sex"]) == ("vbmd_integral", region, "tulane", "all"))
         assert float(found["tost_margin"]) == pytest.approx(reference * percent / 100, rel=1e-5)
+
+
+def test_no_row_of_agreement_stands_twice(result: tuple[int, Path]) -> None:
+    keys = [tuple(row[name] for name in ("arm", "quantity", "region", "site", "sex", "unit"))
+            for row in rows_of(result[1] / "agreement.csv")]
+    assert len(keys) == len(set(keys))
+
+
+def test_tables_of_an_earlier_run_do_not_stay_beside_those_of_a_later_one(tmp_path: Path) -> None:
+    for name in (*EXTRA_FILES, "notes.csv"):
+        (tmp_path / name).touch()
+    write_extra({}, [], {}, tmp_path, StatisticsOptions())
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.csv"]
+
+
+def test_the_names_of_further_tables_are_those_that_the_tables_write() -> None:
+    assert (*(table.file_name for table in extra_tables()), SUMMARY_NAME) == EXTRA_FILES
 
 
 def test_what_failed_stands_in_the_exit_code_and_in_the_record_of_the_run(result: tuple[int, Path]) -> None:
