@@ -22,7 +22,8 @@ from femur_nnunet.evaluation.agreement_statistics import (
 )
 from femur_nnunet.evaluation.bootstrap import seeded
 from femur_nnunet.evaluation.case_status import Outcome
-from femur_nnunet.evaluation.case_table import CaseRow, write_table
+from femur_nnunet.evaluation.case_table import CaseRow
+from femur_nnunet.evaluation.csv_table import write_table
 from femur_nnunet.evaluation.participants import groups, missed_participants, participant_means
 from femur_nnunet.regions import Region
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +11,8 @@ from femur_nnunet._version import __version__
 from femur_nnunet.cohort import MISSING
 from femur_nnunet.errors import FemurError
 from femur_nnunet.evaluation.case_status import STATUS_RULES, CaseStatus, StatusRule
+from femur_nnunet.evaluation.csv_table import read_table, write_table
 from femur_nnunet.evaluation.metric_catalogue import METRIC_NAMES, METRICS_SCHEMA
-from femur_nnunet.files import write_text
 
 CASES_NAME = "cases.csv"
 IDENTITY_COLUMNS = ("arm", "fold", "case_id", "participant_id", "site", "sex", "side", "label", "status")
@@ -70,42 +68,12 @@ def read_cases(path: Path) -> list[CaseRow]:
         definitions of the metrics.
     """
     action = "run femur_eval again on the predictions of this arm"
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FemurError(f"no readable table ({error})", expected="the cases.csv that femur_eval writes",
-                         action=action, subject=str(path)) from None
-    lacking = [column for column in CASE_COLUMNS if column not in (reader.fieldnames or ())]
-    if lacking:
-        raise FemurError(f"no column {', '.join(lacking[:3])}", expected="the columns of this version's cases.csv",
+    rows = read_table(path, CASE_COLUMNS, _row, action=action)
+    other = next((row for row in rows if row.metrics_schema != METRICS_SCHEMA), None)
+    if other is not None:
+        raise FemurError(f"metrics of schema {other.metrics_schema}", expected=f"schema {METRICS_SCHEMA}",
                          action=action, subject=str(path))
-    rows = []
-    for line, texts in enumerate(reader, start=2):
-        try:
-            rows.append(_row(texts))
-        except ValueError as error:
-            raise FemurError(f"a value that is none of its column ({error})", expected="the table as it was written",
-                             action=action, subject=f"{path} line {line}") from None
-        if rows[-1].metrics_schema != METRICS_SCHEMA:
-            raise FemurError(f"metrics of schema {rows[-1].metrics_schema}", expected=f"schema {METRICS_SCHEMA}",
-                             action=action, subject=str(path))
     return rows
-
-
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]], *, exact: bool = False) -> None:
-    """Write a CSV atomically: ``n/a`` for ``None`` and NaN, numbers with seven digits or all of them."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([[cell_text(value, exact=exact) for value in row] for row in rows])
-    write_text(path, buffer.getvalue())
-
-
-def cell_text(value: object, *, exact: bool = False) -> str:
-    """Return a value as it stands in a table."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return MISSING
-    return f"{value:.7g}" if isinstance(value, float) and not exact else str(value)
 
 
 def _value(row: CaseRow, column: str) -> object:

@@ -20,7 +20,8 @@ from femur_nnunet.evaluation.bootstrap import (
     percentile_interval,
     seeded,
 )
-from femur_nnunet.evaluation.case_table import CaseRow, write_table
+from femur_nnunet.evaluation.case_table import CaseRow
+from femur_nnunet.evaluation.csv_table import write_table
 from femur_nnunet.evaluation.metric_catalogue import METRICS
 from femur_nnunet.evaluation.participants import ALL, arms_of, judged, participant_means, select, sites_of
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femur_nnunet.evaluation.bootstrap import cliffs_delta, difference_interval, seeded, unpaired_permutation_p
-from femur_nnunet.evaluation.case_table import CaseRow, write_table
+from femur_nnunet.evaluation.case_table import CaseRow
+from femur_nnunet.evaluation.csv_table import write_table
 from femur_nnunet.evaluation.metric_catalogue import METRIC_NAMES
 from femur_nnunet.evaluation.participants import arms_of, judged, mean_values, select, sites_of
 

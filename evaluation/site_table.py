@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from femur_nnunet.evaluation.bootstrap import mean_interval, seeded
-from femur_nnunet.evaluation.case_table import CaseRow, write_table
+from femur_nnunet.evaluation.case_table import CaseRow
+from femur_nnunet.evaluation.csv_table import write_table
 from femur_nnunet.evaluation.metric_catalogue import METRIC_NAMES
 from femur_nnunet.evaluation.participants import groups, mean_values, missed_participants
 

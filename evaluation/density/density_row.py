@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -12,8 +10,7 @@ from typing import Literal
 
 from femur_nnunet.calibration.units import DensityUnit, as_density_unit
 from femur_nnunet.cohort import MISSING
-from femur_nnunet.errors import FemurError
-from femur_nnunet.evaluation.case_table import write_table
+from femur_nnunet.evaluation.csv_table import read_table, write_table
 from femur_nnunet.evaluation.density.density_status import DENSITY_RULES, DensityRule, DensityStatus
 from femur_nnunet.evaluation.density.quantities import QUANTITIES
 from femur_nnunet.regions import Region
@@ -83,25 +80,9 @@ def read_density(path: Path, arm: str | None = None) -> list[DensityRow]:
     FemurError
         The file is missing, lacks a column or holds a value that is none of its column.
     """
-    action = "run femur_eval --images again on the predictions of this arm"
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FemurError(f"no readable table ({error})", expected="the density.csv that femur_eval writes",
-                         action=action, subject=str(path)) from None
-    lacking = [column for column in DENSITY_COLUMNS if column not in (reader.fieldnames or ())]
-    if lacking:
-        raise FemurError(f"no column {', '.join(lacking[:3])}", expected="the columns of this version's density.csv",
-                         action=action, subject=str(path))
-    rows = []
-    for line, texts in enumerate(reader, start=2):
-        try:
-            row = _row(texts)
-        except ValueError as error:
-            raise FemurError(f"a value that is none of its column ({error})", expected="the table as it was written",
-                             action=action, subject=f"{path} line {line}") from None
-        rows.append(row if arm is None else replace(row, arm=arm))
-    return rows
+    rows = read_table(path, DENSITY_COLUMNS, _row,
+                      action="run femur_eval --images again on the predictions of this arm")
+    return rows if arm is None else [replace(row, arm=arm) for row in rows]
 
 
 def _cell(value: object) -> object:

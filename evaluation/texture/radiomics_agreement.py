@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from femur_nnunet.evaluation.agreement import AgreementRow, agreement_row
 from femur_nnunet.evaluation.agreement_statistics import resampled_agreement
 from femur_nnunet.evaluation.bootstrap import resample_counts, seeded
-from femur_nnunet.evaluation.case_table import write_table
+from femur_nnunet.evaluation.csv_table import write_table
 from femur_nnunet.evaluation.participants import ALL
 from femur_nnunet.evaluation.texture.radiomics import FEATURES, TextureStatus
 from femur_nnunet.evaluation.texture.radiomics_row import RadiomicsRow

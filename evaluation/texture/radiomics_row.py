@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from femur_nnunet.cohort import MISSING
-from femur_nnunet.errors import FemurError
-from femur_nnunet.evaluation.case_table import write_table
+from femur_nnunet.evaluation.csv_table import read_table, write_table
 from femur_nnunet.evaluation.texture.radiomics import TextureStatus
 
 RADIOMICS_NAME = "radiomics.csv"
@@ -74,22 +71,14 @@ def read_radiomics(path: Path, arm: str) -> list[RadiomicsRow]:
     FemurError
         The file cannot be read, lacks a column or holds a value that is none.
     """
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-        lacking = [column for column in RADIOMICS_COLUMNS if column not in (reader.fieldnames or ())]
-        if lacking:
-            raise ValueError(f"no column {lacking[0]}")
-        return [_row(texts, arm) for texts in reader]
-    except (OSError, ValueError, TypeError) as error:
-        raise FemurError(f"a table that is not as it was written ({error})", expected="femur_eval's radiomics.csv",
-                         action="run femur_eval --texture again on the predictions of this arm",
-                         subject=str(path)) from None
+    return [replace(row, arm=arm) for row in read_table(
+        path, RADIOMICS_COLUMNS, _row, action="run femur_eval --texture again on the predictions of this arm")]
 
 
-def _row(texts: Mapping[str, str], arm: str) -> RadiomicsRow:
+def _row(texts: Mapping[str, str]) -> RadiomicsRow:
     known = {name: None if texts[name] == MISSING else texts[name] for name in RADIOMICS_COLUMNS}
     return RadiomicsRow(
-        arm=arm, case_id=texts["case_id"], participant_id=known["participant_id"], site=known["site"],
+        arm=texts["arm"], case_id=texts["case_id"], participant_id=known["participant_id"], site=known["site"],
         sex=known["sex"], side=known["side"], source=texts["source"], family=texts["family"],
         feature=texts["feature"], ibsi_code=texts["ibsi_code"],
         value=math.nan if known["value"] is None else float(texts["value"]), unit=texts["unit"],

@@ -8,7 +8,8 @@ from evaluation_cohort import case_row
 
 from femur_nnunet.errors import FemurError
 from femur_nnunet.evaluation.case_status import CaseStatus
-from femur_nnunet.evaluation.case_table import CASE_COLUMNS, cell_text, read_cases, write_cases
+from femur_nnunet.evaluation.case_table import CASE_COLUMNS, read_cases, write_cases
+from femur_nnunet.evaluation.csv_table import cell_text
 
 ROWS = [case_row("tulane_0000000b_v01_r", dice=0.5, hd95_mm=3.25),
         case_row("rochester_0000000a_v01_l", status=CaseStatus.MISSED, sex=None, dice=0.0)]

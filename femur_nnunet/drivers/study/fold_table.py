@@ -15,7 +15,7 @@ from femur_nnunet.cohort import MISSING
 from femur_nnunet.drivers.study.group_values import AGREEMENT_METRICS, MEAN_METRICS, GroupValues
 from femur_nnunet.drivers.study.protocol import Arm, CohortFolds
 from femur_nnunet.errors import FemurError
-from femur_nnunet.evaluation.case_table import write_table
+from femur_nnunet.evaluation.csv_table import write_table
 from femur_nnunet.finite_values import mean_of, sd_of
 
 FOLDS_NAME = "folds.csv"

@@ -14,7 +14,8 @@ from femur_nnunet.drivers.study.group_values import (
     GroupValues,
     measure_group,
 )
-from femur_nnunet.evaluation.case_table import CaseRow, write_table
+from femur_nnunet.evaluation.case_table import CaseRow
+from femur_nnunet.evaluation.csv_table import write_table
 from femur_nnunet.evaluation.participants import ALL, SEXES, select, sites_of
 from femur_nnunet.files import write_text
 from femur_nnunet.finite_values import mean_of, sd_of
