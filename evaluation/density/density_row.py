@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -89,7 +89,7 @@ def _cell(value: object) -> object:
     return value.value if isinstance(value, (Region, DensityStatus)) else value
 
 
-def _row(texts: dict[str, str]) -> DensityRow:
+def _row(texts: Mapping[str, str]) -> DensityRow:
     given = {column: None if texts[column] == MISSING else texts[column] for column in DENSITY_COLUMNS}
     source = texts["source"]
     if source not in ("reference", "prediction"):
