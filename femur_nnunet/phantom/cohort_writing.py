@@ -13,6 +13,7 @@ from typing import Any
 import joblib
 import numpy as np
 import SimpleITK as sitk
+from threadpoolctl import threadpool_limits
 
 from femur_nnunet.command_line import progress, worker_count
 from femur_nnunet.errors import UsageError
@@ -137,8 +138,12 @@ def write_cohort(spec: CohortSpec, out: Path, *, jobs: int = 1, quiet: bool = Fa
     return summary
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def render_planned(spec: CohortSpec, scan: PlannedScan, *, map_cache: Path | None = None) -> RenderedScan:
     """Render one scan of a cohort in memory, exactly as :func:`write_cohort` writes it.
+
+    With one thread of linear algebra: the last bits of a matrix product depend on their number, which differs between
+    a command and its workers, and a voxel in a million would then be rounded to another HU.
 
     Parameters
     ----------

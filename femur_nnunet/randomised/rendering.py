@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from femur_nnunet.phantom.cohort_plan import KIT_VERSION
 from femur_nnunet.phantom.map_preparation import PreparedMap
@@ -59,6 +60,8 @@ def generator_of(seed: int, subject: str, number: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(subject.encode("utf-8")), number])
 
 
+# The last bits of a matrix product depend on the number of threads, and pools are the same for any number of workers.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def render_randomised(prepared: PreparedMap, *, seed: int, number: int, finest_mm: float,
                       fixed: Mapping[str, Any] | None = None) -> Rendering:
     """Render one scan of a subject's anatomy.
