@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from femur_nnunet.components import keep_largest
 from femur_nnunet.errors import FemurError
 from femur_nnunet.landmarks.femur_landmarks import FemurLandmarks, SideName, find_landmarks
 from femur_nnunet.landmarks.femur_search import (
@@ -233,12 +234,7 @@ def _chord_before_axis_mm2(shaft_mm: float, scale: float) -> float:
 
 def sound_bone(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the largest component of a mask with its holes filled."""
-    parts, count = ndimage.label(inside)
-    if count > 1:
-        sizes = np.bincount(parts.ravel())
-        sizes[0] = 0
-        inside = parts == int(np.argmax(sizes))
-    return np.asarray(ndimage.binary_fill_holes(inside))
+    return np.asarray(ndimage.binary_fill_holes(keep_largest(inside, neighbours="faces")))
 
 
 def _status(labels: NDArray[np.uint8], marks: FemurLandmarks, *, touches_top: bool) -> dict[Region, RegionStatus]:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from femur_nnunet.components import keep_largest
 from femur_nnunet.segmentation.hip_region import case_shape, window_record
-from femur_nnunet.segmentation.mask_cleaning import clean_mask, keep_largest
+from femur_nnunet.segmentation.mask_cleaning import clean_mask
 from femur_nnunet.segmentation.model import SegmentationModel
 from femur_nnunet.segmentation.plan_grid import Box, FloatArray, IntensityLimits, PlanGrid, nonzero_box
 from femur_nnunet.volume_io.geometry import GeometryRecord

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+from femur_nnunet.components import keep_largest
 
 
 def clean_mask(mask: NDArray[np.bool_], *, largest_component: bool, fill_holes: bool) -> NDArray[np.bool_]:
@@ -28,16 +28,6 @@ def clean_mask(mask: NDArray[np.bool_], *, largest_component: bool, fill_holes: 
     inside = keep_largest(mask[box]) if largest_component else mask[box]
     cleaned[box] = ndimage.binary_fill_holes(inside) if fill_holes else inside
     return cleaned
-
-
-def keep_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest connected part; of several as large the first."""
-    parts, count = ndimage.label(mask, structure=_ALL_NEIGHBOURS)
-    if count <= 1:
-        return mask
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return np.asarray(parts == int(np.argmax(sizes)))
 
 
 def largest_share(mask: NDArray[np.bool_]) -> float:
