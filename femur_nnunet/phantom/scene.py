@@ -16,6 +16,7 @@ from femur_nnunet.phantom.calibration import CalibrationRods
 from femur_nnunet.phantom.contrast import NO_CONTRAST, ContrastMedium
 from femur_nnunet.phantom.femur_shape import FemurShape
 from femur_nnunet.phantom.femur_tissue import cortical_density, cortical_thickness, spongy_density
+from femur_nnunet.phantom.foreign_bones import BoneShell, Ribs
 from femur_nnunet.phantom.implants import implant_parts, resected
 from femur_nnunet.phantom.joint_disease import osteophytes, worn_density
 from femur_nnunet.phantom.muscles import HipFrame
@@ -199,6 +200,17 @@ class Scene:
             share = coverage(field, self.fine.blend_mm) * free
             hu += share * (np.float32(value) - hu)
             tissue[share > 0.5] = Tissue.OTHER_SOFT if number < 3 else Tissue.OTHER_BONE
+
+    def add_foreign_bone(self, bone: BoneShell | Ribs) -> None:
+        """Put bone of another part of the body in, before the sacrum and the hips, which cover it."""
+        box = self.fine.box_around(bone.box_mm, np.eye(3), np.zeros(3))
+        if _is_empty(box):
+            return
+        hu, tissue = self.hu[box], self.tissue[box]
+        for field, value in bone.parts(self.fine.coordinates(box)):
+            share = coverage(field, self.fine.blend_mm)
+            hu += share * (np.float32(value) - hu)
+            tissue[share > 0.5] = Tissue.OTHER_BONE
 
     def shows_hip(self, side: SideName) -> bool:
         """Say whether enough of a hip lies on the grid to be rendered."""

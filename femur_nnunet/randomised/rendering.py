@@ -17,12 +17,13 @@ from femur_nnunet.phantom.render import body_section, form_image
 from femur_nnunet.phantom.scanner import field_of_view
 from femur_nnunet.phantom.scene import MASK_LABELS, Scene
 from femur_nnunet.randomised.acquisition import draw_grid, draw_scanner, field_of, shown_sides
+from femur_nnunet.randomised.foreign_bone import draw_foreign_bones
 from femur_nnunet.randomised.person import draw_lying, draw_person
 from femur_nnunet.randomised.ranges import Drawer, ranges_hash
 from femur_nnunet.randomised.surroundings import draw_arms, draw_contrast, draw_underlay
 from femur_nnunet.volume_io.volume import Grid
 
-RENDERING_VERSION = 1
+RENDERING_VERSION = 2
 """Raised whenever the same seed gives another image than before."""
 RENDERING_SCHEMA = 1
 # Less of a femur than this at the edge of a field is not worth a mask.
@@ -88,6 +89,8 @@ def render_randomised(prepared: PreparedMap, *, seed: int, number: int, finest_m
     scene.add_soft_tissue()
     for arm in arms:
         scene.add_arm(arm)
+    for bone in draw_foreign_bones(drawer, person, pose.scan_top_mm):
+        scene.add_foreign_bone(bone)
     scene.add_sacrum()
     scene.add_spine()
     findings = person.findings

@@ -1,26 +1,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
+from randomised_scans import COARSE_MM, rendered
 from scipy import ndimage
 
 from femur_nnunet.phantom.map_preparation import PreparedMap
 from femur_nnunet.phantom.scanner import field_of_view
 from femur_nnunet.randomised.ranges import load_ranges
 from femur_nnunet.randomised.rendering import Rendering, render_randomised
-
-COARSE_MM = 4.0
-# A whole pelvis without what hides its bones, short enough for a test.
-PLAIN: dict[str, Any] = {"field": "pelvis", "noise_hu": 3.0, "metal": False, "top_above_heads_mm": 40.0,
-                         "bottom_below_heads_mm": 110.0, "resampled_copy": False, "slice_spacing_mm": 3.0,
-                         "field_of_view_factor": 1.4, "cortical_density_factor": 1.0, "cortex_factor": 1.2}
-
-
-def rendered(kit_map: PreparedMap, number: int = 1, **fixed: Any) -> Rendering:
-    return render_randomised(kit_map, seed=140, number=number, finest_mm=COARSE_MM, fixed={**PLAIN, **fixed})
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +32,9 @@ def test_every_draw_lies_in_its_declared_range_and_every_range_is_drawn(kit_map:
         ("arm_", "radius_mm"), ("arm_", "gap_mm"), ("arm_", "wrist_above_heads_mm"), ("arm_", "over_body"))}
     sides |= {f"{side}_leg_{turn}_deg": f"leg_{turn}_deg" for side in ("left", "right")
               for turn in ("rotation", "abduction", "flexion")}
+    sides |= {f"shell_{number}{rest}{axis}": f"shell{rest}" for number in (1, 2) for rest, axes in (
+        ("", [""]), ("_radius_mm", [""]), ("_cortex_mm", [""]), ("_cortex_hu", [""]), ("_inner_hu", [""]),
+        ("_stretch", ["_x", "_y", "_z"]), ("_at", ["_x", "_y", "_z"])) for axis in axes}
     used = {name: sides.get(name, name) for name in drawn}
     assert set(used.values()) == set(ranges)
     assert all(ranges[used[name]].holds(value) for name, value in drawn.items())
