@@ -8,7 +8,7 @@ DEVICE ?= cpu
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo model test test-long lint clean help
+.PHONY: demo model test test-long lint dist clean help
 
 help:
 	@echo "make demo       run the whole way on the synthetic two-site cohort (about 12 minutes on 2 cores)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test       fast tests"
 	@echo "make test-long  tests that take minutes"
 	@echo "make lint       ruff and mypy"
+	@echo "make dist       source archive and wheel in dist/, checked"
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +51,12 @@ lint: $(DEV_STAMP)
 	  build/typecheck/femur_nnunet/
 	cd build/typecheck && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
 	  --cache-dir $(CURDIR)/.mypy_cache -p femur_nnunet
+
+# The wheel is built from the unpacked source archive, so that nothing left in build/ gets into it.
+dist: $(DEV_STAMP)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO_DIR)
