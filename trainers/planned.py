@@ -12,6 +12,7 @@ from femur_nnunet.errors import UsageError
 from femur_nnunet.loading.preprocessed_data import check_preprocessed_data
 from femur_nnunet.plan_settings import settings_from_configuration
 from femur_nnunet.trainers.labelled_loss import share_of_rank
+from femur_nnunet.trainers.processor_threads import keep_asked_threads
 from femur_nnunet.trainers.random_state import seed_everything
 from femur_nnunet.trainers.warmup_poly import WarmupPolyScheduler
 
@@ -55,6 +56,7 @@ class PlannedTrainer(nnUNetTrainer):
 
     def initialize(self) -> None:
         """Seed, then build network, optimiser and loss."""
+        keep_asked_threads(self.device)
         seed_everything(self.settings.schedule.seed, self.local_rank)
         super().initialize()
         check_preprocessed_data(self.plans_manager.plans, self.configuration_manager.configuration,
