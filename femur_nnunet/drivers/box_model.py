@@ -49,7 +49,7 @@ class BoxSize:
 
 SIZES: dict[str, BoxSize] = {
     # One to one and a half hours of one core.
-    "small": BoxSize("cpu", 2.0, 440, 70, 50, 2),
+    "small": BoxSize("cpu", 2.0, 440, 50, 50, 2),
     "full": BoxSize("gpu24", 1.0, 2000, 400, 250, 2),
 }
 
