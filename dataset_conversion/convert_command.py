@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from femur_nnunet.argument_types import count
 from femur_nnunet.calibration.scan_calibration import CALIBRATION_MODES
-from femur_nnunet.command_line import CommandResult, format_table, make_parser, run_command
+from femur_nnunet.command_line import CommandResult, add_dataset_id, format_table, make_parser, run_command
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions, parse_mask_labels
 from femur_nnunet.dataset_conversion.convert import ConversionSummary, convert
 from femur_nnunet.dataset_conversion.preflight.check import PAGE_NAME, check_sites
@@ -21,10 +22,11 @@ _EXAMPLE = ("convert_qct_sites --tulane /data/tulane --rochester /data/rochester
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``convert_qct_sites`` and return its exit code."""
-    return run_command(_parser(), _convert, argv)
+    return run_command(build_parser(), _convert, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = make_parser(
         "convert_qct_sites",
         "Convert QCT scans of several hospitals into one nnU-Net dataset: one hip a case, all of them like left "
@@ -37,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     sources.add_argument("--manifest", type=Path, metavar="FILE",
                          help="CSV or TSV with the columns site, participant_id, image, ... of any sites")
     target = parser.add_argument_group("dataset")
-    target.add_argument("--dataset-id", type=int, default=501, metavar="N", help="number of the dataset (default: 501)")
+    add_dataset_id(target, default=501)
     target.add_argument("--dataset-name", default="ProximalFemur", metavar="NAME",
                         help="name of the dataset (default: ProximalFemur)")
     target.add_argument("--prune", action="store_true",
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     rules.add_argument("--strict", action="store_true", help="stop at the first failure")
     rules.add_argument("--key-file", type=Path, metavar="FILE",
                        help="secret key of the ids, made if it is not there (default: beside the dataset's folder)")
-    rules.add_argument("--key-seed", type=int, metavar="N",
+    rules.add_argument("--key-seed", type=count, metavar="N",
                        help="take the key from a number, for synthetic cohorts alone: it keeps nothing secret")
     rules.add_argument("--own-ids", type=Path, metavar="FILE",
                        help="your own ids in place of keyed hashes: a table with the columns site, participant_id, id; "

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord, read_scans_table
-from femur_nnunet.command_line import CommandResult, format_table, make_parser, run_command
+from femur_nnunet.command_line import CommandResult, add_dataset_id, format_table, make_parser, run_command
 from femur_nnunet.dataset_conversion.balance import balance_rows, largest_difference, shown, write_balance
 from femur_nnunet.dataset_conversion.default_splits import DEFAULT_FOLDS
 from femur_nnunet.dataset_conversion.extended_folds import extend_split_set
@@ -34,16 +34,17 @@ RUN_NAME = "splits_run.json"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``femur_splits`` and return its exit code."""
-    return run_command(_parser(), _draw, argv)
+    return run_command(build_parser(), _draw, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = make_parser(
         "femur_splits",
         "Draw folds over the training participants of a converted dataset: all visits and both hips of a person\n"
         "together, balanced by site, sex and age band. The locked test set stays as it is.",
         "femur_splits -d 501 --scheme kfold10 --cohorts all,women,men --seed 1", seed=0)
-    parser.add_argument("-d", "--dataset-id", type=int, required=True, metavar="N", help="number of the dataset")
+    add_dataset_id(parser)
     parser.add_argument("--raw", type=Path, metavar="DIR",
                         help="the folder nnUNet_raw (default: the environment variable nnUNet_raw)")
     parser.add_argument("--scheme", help="kfoldN with N of at least 2, or leave-site-out: each site with masks "
@@ -69,7 +70,7 @@ def _draw(arguments: argparse.Namespace) -> CommandResult:
         records = read_scans_table(dataset / SCANS_TABLE_NAME)
         splits, lines = (_extended if arguments.extend else _drawn)(arguments, dataset, records)
         # Before anything is written: a mask that cannot be read must not leave new folds without their table.
-        volumes = femur_volumes_ml(dataset, records, quiet=arguments.quiet or arguments.json)
+        volumes = femur_volumes_ml(dataset, records, quiet=arguments.quiet)
         rows = balance_rows(records, splits, volumes)
         write_splits(dataset, splits)
         placed = _replace_placed_folds(dataset.name, splits)

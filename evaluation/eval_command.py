@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from femur_nnunet.argument_types import count, positive_number
 from femur_nnunet.command_line import CommandResult, make_parser, run_command
 from femur_nnunet.errors import UsageError
 from femur_nnunet.evaluation.bootstrap import DEFAULT_RESAMPLES
@@ -28,10 +29,11 @@ _EXAMPLE = ("femur_eval predictions labelsTs --scans nnUNet_raw/Dataset501_Proxi
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``femur_eval`` and return its exit code."""
-    return run_command(_parser(), _body, argv)
+    return run_command(build_parser(), _body, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = make_parser("femur_eval", _DESCRIPTION, _EXAMPLE, out="folder for the tables", jobs=True, seed=0)
     parser.add_argument("predictions", type=Path, metavar="PRED", nargs="?",
                         help="folder of predictions named <case_id>.nii.gz (also .nii, .mha, .nrrd; DICOM-SEG as "
@@ -44,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
                              "(default: test)")
     parser.add_argument("--source-site", nargs="+", default=[], metavar="SITE",
                         help="sites whose labels were trained on (default: sites of labelled training rows)")
-    parser.add_argument("--bootstrap", type=_resamples, default=DEFAULT_RESAMPLES, metavar="N",
+    parser.add_argument("--bootstrap", type=count, default=DEFAULT_RESAMPLES, metavar="N",
                         help=f"bootstrap resamples over participants (default: {DEFAULT_RESAMPLES})")
-    parser.add_argument("--tost-margin-ml", type=_margin, metavar="ML",
+    parser.add_argument("--tost-margin-ml", type=positive_number, metavar="ML",
                         help="margin of the equivalence test of volumes")
     parser.add_argument("--images", type=Path, metavar="DIR",
                         help="folder of the scans, <case_id>_0000.nii.gz or <case_id>.nii.gz: adds the tables that "
@@ -65,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fe-export", type=Path, metavar="DIR",
                         help="write each predicted femur for finite elements: mask, regions, density map and closed "
                              "surface on an isotropic grid (needs --images; docs/density.md)")
-    parser.add_argument("--fe-spacing", type=_margin, default=DEFAULT_SPACING_MM, metavar="MM",
+    parser.add_argument("--fe-spacing", type=positive_number, default=DEFAULT_SPACING_MM, metavar="MM",
                         help=f"spacing of that grid (default: {DEFAULT_SPACING_MM:g})")
 
     several = parser.add_argument_group("several arms, in place of PRED and REF")
@@ -150,17 +152,10 @@ def _site(site: SiteRow) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
 
 
-def _resamples(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
-    return value
-
-
 def _arm(text: str) -> tuple[str, Path]:
     name, separator, folder = text.partition("=")
     if not (name and separator and folder):
-        raise argparse.ArgumentTypeError(f"must have the form ARM=DIR, got {text!r}")
+        raise argparse.ArgumentTypeError(f"needs ARM=DIR; got {text!r}")
     return name, Path(folder)
 
 
@@ -169,10 +164,3 @@ def _lsc(text: str) -> tuple[str, float]:
         return parse_override(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _margin(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be above 0 ml, got {text}")
-    return value

@@ -17,10 +17,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from femur_nnunet._version import __version__
+from femur_nnunet.argument_types import count, dataset_number
 from femur_nnunet.errors import FemurError
 
 LOGGER_NAME = "femur_nnunet"
 Item = TypeVar("Item")
+_BAR_FORM = {"dynamic_ncols": True, "mininterval": 0.5}
 
 
 class ExitCode(IntEnum):
@@ -71,17 +73,24 @@ def make_parser(prog: str, description: str, example: str, *, out: str | None = 
     if out is not None:
         common.add_argument("--out", type=Path, required=True, metavar="DIR", help=out)
     if jobs:
-        common.add_argument("--jobs", type=_count, default=0, metavar="N",
+        common.add_argument("--jobs", type=count, default=0, metavar="N",
                             help="worker processes; 0 means one for each processor (default: 0)")
     if device:
         common.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu",
                             help="where networks run (default: cpu)")
     if seed is not None:
-        common.add_argument("--seed", type=_count, default=seed, metavar="N",
+        common.add_argument("--seed", type=count, default=seed, metavar="N",
                             help=f"seed of every random choice (default: {seed})")
     _add_output_options(common)
     common.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def add_dataset_id(group: argparse._ActionsContainer, default: int | None = None) -> None:
+    """Add ``-d``, ``--dataset-id``; without a default it has to be given."""
+    group.add_argument("-d", "--dataset-id", type=dataset_number, default=default, required=default is None,
+                       metavar="N", help="nnU-Net's number of the dataset"
+                       + ("" if default is None else f" (default: {default})"))
 
 
 def add_action(actions: Any, name: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -119,15 +128,14 @@ def run_command(parser: argparse.ArgumentParser, body: Callable[[argparse.Namesp
     traceback.
     """
     arguments = parser.parse_args(argv)
-    configure_logging(quiet=arguments.quiet, verbose=arguments.verbose)
+    configure_logging(parser.prog, quiet=arguments.quiet, verbose=arguments.verbose)
+    # Bars are for people. The log keeps its level: --json takes nothing away from standard error that tells of a fault.
+    arguments.quiet = arguments.quiet or arguments.json
     try:
         with logging_redirect_tqdm(loggers=[logging.getLogger(LOGGER_NAME)]):
             result = body(arguments)
     except FemurError as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        if arguments.json:
-            print(json.dumps({"exit_code": error.exit_code, "error": str(error)}))
-        return error.exit_code
+        return _tell_failure(parser.prog, error, as_json=arguments.json)
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped; run the same command again to go on", file=sys.stderr)
         return 130
@@ -137,8 +145,7 @@ def run_command(parser: argparse.ArgumentParser, body: Callable[[argparse.Namesp
         failure = FemurError(f"a failure of reading or writing ({error.strerror or type(error).__name__}{where})",
                              expected="readable inputs and room on a writable disk",
                              action="mend it (--verbose names the file) and run the same command again")
-        print(f"{parser.prog}: error: {failure}", file=sys.stderr)
-        return failure.exit_code
+        return _tell_failure(parser.prog, failure, as_json=arguments.json)
     shown = [json.dumps({"exit_code": int(result.exit_code), **result.summary}, indent=2)] if arguments.json else (
         result.lines if result.essential or not arguments.quiet else [])
     try:
@@ -151,15 +158,33 @@ def run_command(parser: argparse.ArgumentParser, body: Callable[[argparse.Namesp
     return int(result.exit_code)
 
 
-def configure_logging(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Send this package's log to standard error; the root logger is left alone."""
+def _tell_failure(prog: str, failure: FemurError, *, as_json: bool) -> int:
+    print(f"{prog}: error: {failure}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"exit_code": failure.exit_code, "error": str(failure)}, indent=2))
+    return failure.exit_code
+
+
+class _LineFormatter(logging.Formatter):
+    """One form for what commands tell: ``femur_eval: warning: ...``, as errors have it."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__()
+        self.prog = prog
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return f"{self.prog}: {level}{super().format(record)}"
+
+
+def configure_logging(prog: str, *, quiet: bool = False, verbose: bool = False) -> None:
+    """Send this package's log to standard error, in the name of the command; the root logger is left alone."""
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-        logger.addHandler(handler)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LineFormatter(prog))
+    logger.handlers = [handler]
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -174,7 +199,12 @@ def progress(items: Iterable[Item], *, description: str, total: int | None = Non
         # Without a bar there must be none of its locks either: they are shared with forked processes, and one that is
         # killed while it holds them would stop this one for ever.
         return items
-    return tqdm(items, desc=description, total=total, dynamic_ncols=True, mininterval=0.5)
+    return tqdm(items, desc=description, total=total, **_BAR_FORM)
+
+
+def progress_bar(*, description: str, total: int | None = None, unit: str = "it", quiet: bool = False) -> Any:
+    """Return a bar like that of :func:`progress` that is moved by hand; without ``total`` it counts alone."""
+    return tqdm(desc=description, total=total, unit=unit, disable=quiet, **_BAR_FORM)
 
 
 def worker_count(jobs: int) -> int:
@@ -201,10 +231,3 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> lis
 
 def _is_number(text: str) -> bool:
     return bool(text) and (text[0].isdigit() or (text[0] in "+-." and len(text) > 1))
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
-    return value

@@ -8,7 +8,8 @@ import re
 import sys
 from collections.abc import Sequence
 
-from femur_nnunet.command_line import CommandResult, make_parser, run_command, worker_count
+from femur_nnunet.argument_types import count, positive_count
+from femur_nnunet.command_line import CommandResult, add_dataset_id, make_parser, run_command, worker_count
 from femur_nnunet.planners.plan_options import CONFIGURATION, PlanOptions
 from femur_nnunet.planners.presets import DEFAULT_PRESET, PRESETS
 
@@ -22,14 +23,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser("femur_plan", "Plan and preprocess a converted dataset: nnU-Net's fingerprint and "
                          "preprocessing, one fixed 3d_fullres plan, unlabelled scans beside the labelled ones.",
                          'eval "$(femur_env --root DIR)"; femur_plan -d 501 --preset gpu24', jobs=True)
-    parser.add_argument("-d", "--dataset-id", type=int, required=True, metavar="N", help="nnU-Net's dataset number")
+    add_dataset_id(parser)
     parser.add_argument("--architecture", choices=tuple(_TRAINERS), default="transunet",
                         help="network that the plan sizes (default: transunet)")
     parser.add_argument("--preset", choices=tuple(PRESETS), default=DEFAULT_PRESET,
                         help=f"machine that the plan is sized for (default: {DEFAULT_PRESET})")
     parser.add_argument("--spacing", type=_spacing, metavar="Z,Y,X", help="spacing in mm in place of the preset's")
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs in place of the preset's")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of training, written into the plan (default: 1)")
+    parser.add_argument("--epochs", type=positive_count, metavar="N", help="epochs in place of the preset's")
+    parser.add_argument("--seed", type=count, metavar="N", help="seed of training, written into the plan (default: 1)")
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="BLOCK.KEY=VALUE",
                         help="change one setting of the plan, as in adaptation.mmd_weight=0.3; may be repeated")
     parser.add_argument("--name", type=_name, default="", help="added to the plan's name, so that plans that differ by "
@@ -52,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
     options = PlanOptions(arguments.dataset_id, arguments.architecture, arguments.preset, arguments.spacing,
                           arguments.epochs, arguments.seed, tuple(arguments.changes), arguments.name,
                           arguments.jobs or min(worker_count(0), _MOST_WORKERS),
-                          not arguments.no_preprocess, arguments.quiet or arguments.json)
+                          not arguments.no_preprocess, arguments.quiet)
     # nnU-Net prints as it goes; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
         plan = make_plan(options)
@@ -72,12 +73,6 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
 
 def _times(values: Sequence[float]) -> str:
     return " x ".join(f"{value:g}" for value in values)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"needs a whole number above 0; got {text!r}")
-    return int(text)
 
 
 def _name(text: str) -> str:

@@ -48,7 +48,7 @@ def preprocess_unlabelled(raw: Path, preprocessed: Path, plans_name: str, record
     work = [delayed(_preprocess_one)(raw / "imagesUn" / f"{case}{_IMAGE_SUFFIX}", target / case,
                                      preprocessed / f"{plans_name}.json") for case in cases]
     done = Parallel(n_jobs=jobs, return_as="generator")(work)
-    for _ in progress(done, description="Preprocessing unlabelled", total=len(cases), quiet=quiet):
+    for _ in progress(done, description="preprocessing unlabelled", total=len(cases), quiet=quiet):
         pass
 
 

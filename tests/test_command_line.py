@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from femur_nnunet.command_line import CommandResult, ExitCode, format_table, make_parser, run_command, worker_count
+from femur_nnunet.command_line import (
+    CommandResult,
+    ExitCode,
+    format_table,
+    get_logger,
+    make_parser,
+    run_command,
+    worker_count,
+)
 from femur_nnunet.errors import FemurError, TargetBusyError, UsageError
 from femur_nnunet.provenance import RunRecord
 
@@ -36,6 +44,40 @@ def test_a_full_disk_is_one_line_that_names_the_file_on_request_alone(capsys, tm
     assert "jane_doe" not in quiet
     run_command(parser(), body, ["--out", str(tmp_path), "--verbose"])
     assert "jane_doe" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_as_json_too(capsys, tmp_path):
+    def body(_):
+        raise OSError(28, "No space left on device")
+
+    assert run_command(parser(), body, ["--out", str(tmp_path), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["exit_code"] == 1
+    assert "No space left on device" in told["error"]
+
+
+def test_a_warning_stands_in_the_commands_name_as_an_error_does(capsys, tmp_path):
+    def body(_):
+        get_logger("femur_nnunet.try").warning("one slice is %s", "missing")
+        get_logger("femur_nnunet.try").info("said without a level")
+        return CommandResult()
+
+    run_command(parser(), body, ["--out", str(tmp_path)])
+    assert capsys.readouterr().err == "femur_try: warning: one slice is missing\nfemur_try: said without a level\n"
+    run_command(parser(), body, ["--out", str(tmp_path), "--quiet"])
+    assert capsys.readouterr().err == "femur_try: warning: one slice is missing\n"
+
+
+def test_json_hides_the_bars(tmp_path):
+    seen = []
+
+    def body(arguments):
+        seen.append(arguments.quiet)
+        return CommandResult()
+
+    for options in ([], ["--json"], ["--quiet"]):
+        run_command(parser(), body, ["--out", str(tmp_path), *options])
+    assert seen == [False, True, True]
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(tmp_path):

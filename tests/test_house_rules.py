@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,20 +116,3 @@ def test_the_plugin_folder_holds_one_module_with_a_name_of_its_own():
     assert not [node for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
     everywhere = [path for path in SOURCES if path.name == modules[0].name]
     assert len(everywhere) == 1
-
-
-@pytest.mark.parametrize("command", ["femur_box_model",
-                                     "convert_qct_sites", "femur_splits", "femur_plan", "femur_eval", "femur_phantom",
-                                     "femur_renderings", "femur_env", "femur_doctor", "femur_demo", "femur_study",
-                                     "femur_probe", "femur_segment", "femur_model"])
-def test_every_command_has_help_with_an_example_and_a_version(command):
-    # By its entry point and not by the installed script: a checkout may be newer than the installation.
-    module, function = console_scripts()[command].split(":")
-    program = [sys.executable, "-c", f"import sys; from {module} import {function}; sys.exit({function}())"]
-    environment = {**os.environ, "COLUMNS": "120"}
-    helped = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True, env=environment)
-    assert "example:" in helped.stdout
-    for option in ("--quiet", "--verbose", "--json", "--version"):
-        assert option in helped.stdout
-    versioned = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
-    assert versioned.stdout.strip() == f"{command} 0.1.0"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from femur_nnunet.argument_types import count, names, positive_count
 from femur_nnunet.command_line import CommandResult, make_parser, run_command, worker_count
 from femur_nnunet.drivers.box_model import (
     BUNDLE_NAME,
@@ -40,16 +41,16 @@ def build_parser() -> argparse.ArgumentParser:
                         help="folder with one label map a subject (femora, hip bones, sacrum)")
     parser.add_argument("--size", choices=tuple(SIZES), help="small for a CPU, full for a GPU (default: by --device)")
     held = parser.add_mutually_exclusive_group()
-    held.add_argument("--held-out", type=lambda text: tuple(filter(None, text.split(","))), default=(),
-                      metavar="NAMES", help="subjects never trained on, comma-separated")
-    held.add_argument("--held-out-count", type=int, default=4, metavar="N",
+    held.add_argument("--held-out", type=names, default=(), metavar="NAMES",
+                      help="subjects never trained on, comma-separated")
+    held.add_argument("--held-out-count", type=count, default=4, metavar="N",
                       help="hold out so many subjects, drawn by the seed (default: 4)")
     held.add_argument("--held-out-group", type=_group, metavar="I/K",
                       help="hold out the I-th of K groups of subjects: K trainings are a cross-validation")
     parser.add_argument("--fold", default="all", metavar="all|N",
                         help="train on all subjects that are not held out (default), or without those of a fold")
     for name, text in (("n", "scans of the pool"), ("epochs", "epochs"), ("iterations", "steps of an epoch")):
-        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{text} in place of the size's")
+        parser.add_argument(f"--{name}", type=positive_count, metavar="N", help=f"{text} in place of the size's")
     parser.add_argument("--map-cache", type=Path, metavar="DIR", help="folder of prepared label maps")
     parser.add_argument("--no-pack", action="store_true", help="stop at the trained network")
     return parser
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> CommandResult:
     started = time.monotonic()
+    list_label_maps(arguments.label_maps)  # a folder without any is told before anything is made
     folder = arguments.out.resolve()
     given = {"renderings": arguments.n, "epochs": arguments.epochs, "iterations_per_epoch": arguments.iterations}
     size = replace(SIZES[arguments.size or ("small" if arguments.device == "cpu" else "full")],

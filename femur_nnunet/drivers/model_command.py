@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from femur_nnunet.command_line import CommandResult, add_action, make_parser, run_command
+from femur_nnunet.files import sha256_of_file
 from femur_nnunet.provenance import RunRecord
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _pack(arguments: argparse.Namespace) -> CommandResult:
         checkpoint_name=arguments.checkpoint, preprocessed=arguments.preprocessed, localiser=arguments.localiser,
         name=arguments.name or "", licence=arguments.licence or LICENCE_NOT_STATED,
         attribution=tuple(arguments.attribution), card=arguments.card, femora=dict(arguments.femur),
-        name_sites=arguments.name_sites, half=arguments.half, quiet=arguments.quiet or arguments.json))
+        name_sites=arguments.name_sites, half=arguments.half, quiet=arguments.quiet))
     record.add_outputs([arguments.out])
     record.counts = {"folds": len(bundle.folds), "bytes": arguments.out.stat().st_size}
     record.write(arguments.out.parent, exit_code=0, name=f"{arguments.out.stem}.run.json")
@@ -126,7 +127,13 @@ def _export(arguments: argparse.Namespace) -> CommandResult:
     from femur_nnunet.drivers.packing.export_nnunet import export_nnunet
     from femur_nnunet.model_bundle import load_bundle
 
-    checkpoints = export_nnunet(load_bundle(arguments.bundle), arguments.out)
+    record = RunRecord("femur_model export-nnunet", vars(arguments), hide_paths=True)
+    bundle = load_bundle(arguments.bundle)
+    record.inputs = {arguments.bundle.name: bundle.sha256}
+    checkpoints = export_nnunet(bundle, arguments.out)
+    record.outputs = {path.relative_to(arguments.out).as_posix(): sha256_of_file(path) for path in checkpoints}
+    record.counts = {"folds": len(checkpoints)}
+    record.write(arguments.out, exit_code=0)
     return CommandResult(lines=[
         f"{len(checkpoints)} checkpoint(s) in {arguments.out}; they are pickles: share the bundle, not this folder",
         'predict: eval "$(femur_env --root DIR)"; nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTIONS '

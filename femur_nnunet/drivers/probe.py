@@ -127,7 +127,7 @@ def run_probe(options: ProbeOptions) -> list[ProbeRow]:
 def _features_of_arm(name: str, arm: TrainedArm, scans: Sequence[ProbeScan],
                      options: ProbeOptions) -> dict[str, NDArray[np.float64]]:
     found: dict[str, list[NDArray[np.float64]]] = {layer: [] for layer in options.layers}
-    for scan in progress(scans, description=f"Features of {name}", quiet=options.quiet):
+    for scan in progress(scans, description=f"features of {name}", quiet=options.quiet):
         features = scan_features(arm.network, _image(scan, arm, options), patch_size=arm.configuration.patch_size,
                                  patches=options.patches, layers=options.layers, device=torch.device(options.device))
         for layer, values in features.items():

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from femur_nnunet.command_line import CommandResult, format_table, make_parser, run_command
+from femur_nnunet.argument_types import count, positive_count
+from femur_nnunet.command_line import CommandResult, add_dataset_id, format_table, make_parser, run_command
 from femur_nnunet.errors import UsageError
 from femur_nnunet.nnunet_folders import find_dataset, require_folder
 
@@ -25,9 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
         out="folder for probe.csv, probe.png and run.json", device=True, seed=1)
     parser.add_argument("arms", type=_arm, nargs="+", metavar="[ARM=]DIR",
                         help="trained folders TRAINER__PLANS__CONFIGURATION, with a name for the table where given")
-    parser.add_argument("-d", "--dataset-id", type=int, required=True, metavar="N",
-                        help="nnU-Net's number of the dataset whose scans are looked at")
-    parser.add_argument("--fold", type=int, default=0, metavar="N", help="fold of the networks (default: 0)")
+    add_dataset_id(parser)
+    parser.add_argument("--fold", type=count, default=0, metavar="N", help="fold of the networks (default: 0)")
     parser.add_argument("-chk", "--checkpoint", default="checkpoint_final.pth", metavar="NAME",
                         help="checkpoint of the fold (default: checkpoint_final.pth)")
     parser.add_argument("--scans", choices=("auto", "test", "fold"), default="auto",
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help="bottleneck, encoder_K or decoder_K, K = 0 the finest stage (default: bottleneck)")
     parser.add_argument("--patches", type=int, choices=range(1, 8), default=1, metavar="1..7",
                         help="patches a scan, centred alike in every scan (default: 1, the middle)")
-    parser.add_argument("--permutations", type=_positive, default=2000, metavar="N",
+    parser.add_argument("--permutations", type=positive_count, default=2000, metavar="N",
                         help="permutations of participants (default: 2000)")
     return parser
 
@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
         arms=arms, out=arguments.out, raw=raw, preprocessed=preprocessed, fold=arguments.fold,
         checkpoint_name=arguments.checkpoint, scans=arguments.scans, layers=tuple(arguments.layers),
         patches=arguments.patches, permutations=arguments.permutations, seed=arguments.seed, device=arguments.device,
-        quiet=arguments.quiet or arguments.json))
+        quiet=arguments.quiet))
     body = [(row.arm, row.layer, row.n_participants, f"{row.accuracy:.3f}",
              f"{row.ci95_low:.3f} to {row.ci95_high:.3f}", f"{row.chance:.3f}", f"{row.mmd2:.4f}",
              f"{row.p_value:.4f}") for row in rows]
@@ -91,9 +91,3 @@ def _arm(text: str) -> tuple[str, Path]:
     name, separator, folder = text.rpartition("=")
     path = Path(folder)
     return (name if separator and name else path.resolve().name.split("__")[0] or str(path)), path
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"needs a whole number above 0; got {text!r}")
-    return int(text)

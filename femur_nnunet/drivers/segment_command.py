@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from femur_nnunet.calibration.scan_calibration import CALIBRATION_MODES
 from femur_nnunet.calibration.units import DENSITY_UNITS, DensityCalibration
-from femur_nnunet.command_line import CommandResult, ExitCode, format_table, make_parser, run_command
+from femur_nnunet.command_line import CommandResult, ExitCode, format_table, get_logger, make_parser, run_command
 from femur_nnunet.errors import UsageError
+
+_logger = get_logger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -82,9 +83,9 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
         calibrate=arguments.calibrate, phantom=arguments.phantom,
         phantom_table=arguments.phantom_table, resample_irregular=arguments.resample_irregular,
         correct_tilt=arguments.correct_tilt, step=arguments.step, localise=not arguments.no_localiser,
-        quiet=arguments.quiet or arguments.json))
+        quiet=arguments.quiet))
     for finding in outcome.findings:
-        print(f"femur_segment: warning: {finding}", file=sys.stderr)
+        _logger.warning("%s", finding)
     found = outcome.summary["femora"]
     rows = [(femur["side"], f"{femur['volume_ml']:.1f}", _or_none(femur["shaft_mm"], "{:.0f}"),
              _or_none(femur["agreement"], "{:.3f}"), femur["looked_at"]) for femur in found]
@@ -101,5 +102,5 @@ def _or_none(value: float | None, form: str) -> str:
 def _share(text: str) -> float:
     value = float(text)
     if not 0.1 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"must be from 0.1 to 1, got {text}")
+        raise argparse.ArgumentTypeError(f"needs a number from 0.1 to 1; got {text!r}")
     return value

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from femur_nnunet.calibration.phantoms import load_phantoms
 from femur_nnunet.calibration.scan_calibration import CalibrationMode, ScanCalibration, calibrate_scan
 from femur_nnunet.calibration.units import DensityCalibration
+from femur_nnunet.command_line import progress_bar
 from femur_nnunet.drivers.segment_density import density_lines, export_femora, measure_femora
 from femur_nnunet.errors import UsageError
 from femur_nnunet.evaluation.density.density_row import DENSITY_NAME, write_density
@@ -105,7 +105,7 @@ def segment_scan(options: ScanOptions) -> ScanOutcome:
         volume = read_volume(source, rules=rules)
         if options.dicom_seg:
             _refuse_without_series(volume)
-        with _bar(options.quiet) as bar:
+        with progress_bar(description="femora", unit=" patch", quiet=options.quiet) as bar:
             segmentation = segment_volume(
                 volume, model, side=options.side, fast=options.fast, step=options.step, localise=options.localise,
                 uncertainty=options.uncertainty, force=options.force, on_patch=bar.update,
@@ -225,7 +225,3 @@ def _publish(staging: Path, out: Path) -> None:
     if (staging / FE_FOLDER).exists():
         (staging / FE_FOLDER).replace(out / FE_FOLDER)
     (staging / RUN_RECORD_NAME).replace(out / RUN_RECORD_NAME)
-
-
-def _bar(quiet: bool) -> Any:
-    return tqdm(desc="femora", unit=" patch", disable=quiet, dynamic_ncols=True, mininterval=0.5, leave=False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from femur_nnunet._version import __version__
+from femur_nnunet.command_line import progress_bar
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import canonical_json, read_json, sha256_of_text, write_json
 
@@ -117,7 +118,8 @@ class StepRunner:
         # Programs of this environment find each other, whether or not it is activated.
         environment = {**os.environ, **step.environment, "PYTHONUNBUFFERED": "1",
                        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
-        if not step.bar_pattern:
+        # Under --quiet and --json the step's own tables and bars go into its log.
+        if not step.bar_pattern and not self.quiet:
             code = subprocess.run(command, env=environment, check=False).returncode
             tail: list[str] = []
         else:
@@ -135,9 +137,8 @@ class StepRunner:
                         log: Path) -> tuple[int, list[str]]:
         pattern = re.compile(step.bar_pattern)
         tail: deque[str] = deque(maxlen=_LINES_SHOWN_ON_FAILURE)
-        progress_bar = tqdm(total=step.bar_total or None, desc=f"    {step.name}", disable=self.quiet,
-                            dynamic_ncols=True)
-        with (log.open("w", encoding="utf-8") as handle, progress_bar as bar,
+        with (log.open("w", encoding="utf-8") as handle,
+              progress_bar(description=f"    {step.name}", total=step.bar_total or None, quiet=self.quiet) as bar,
               subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, errors="replace") as process):
             assert process.stdout is not None

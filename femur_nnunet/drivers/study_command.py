@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from femur_nnunet.command_line import CommandResult, ExitCode, make_parser, run_command, worker_count
+from femur_nnunet.argument_types import count, positive_count, positive_number
+from femur_nnunet.command_line import CommandResult, ExitCode, add_dataset_id, make_parser, run_command, worker_count
 from femur_nnunet.drivers.study.commands import RunSettings
 from femur_nnunet.drivers.study.fold_table import GRID_NAME, read_folds
 from femur_nnunet.drivers.study.grid import Changes, grid_of_options, read_grid_file
@@ -41,26 +42,26 @@ def build_parser() -> argparse.ArgumentParser:
         "folds, and write one table. Run again, it does what is missing. Needs the exports of femur_env.",
         "femur_study -d 501 --preset cpu --out study --grid vnet.l2_weight=1e-6,1e-5", out="folder for the tables",
         jobs=True, device=True)
-    parser.add_argument("-d", "--dataset-id", type=int, required=True, metavar="N", help="nnU-Net's dataset number")
+    add_dataset_id(parser)
     parser.add_argument("--trainer", action="append", default=[], dest="trainers", metavar="TRAINER[:PLANS]",
                         help="trainer to study, with a plan made for it, or one that is there already; may be "
                         f"repeated (default: {DEFAULT_TRAINER})")
     parser.add_argument("--cohorts", type=_cohorts, default=(), metavar="LIST",
                         help="list of all, women, men (default: all that femur_splits drew)")
-    parser.add_argument("-num_gpus", "--num-gpus", type=_positive, default=1, metavar="N",
+    parser.add_argument("-num_gpus", "--num-gpus", type=positive_count, default=1, metavar="N",
                         help="GPUs of one training (default: 1)")
     parser.add_argument("--npz", action="store_true",
                         help="keep validation probabilities, for nnUNetv2_find_best_configuration")
     parser.add_argument("--again", action="store_true",
                         help="let another choice than the recorded one see the test set; the table says so")
-    parser.add_argument("--max-minutes", type=float, metavar="M",
+    parser.add_argument("--max-minutes", type=positive_number, metavar="M",
                         help="begin no fold that would end later, judged by the folds that are done")
     parser.add_argument("--tier-hash", metavar="SHA256", help="hash of the synthetic tier, written into the tables")
     plan = parser.add_argument_group("plan (see femur_plan)")
     plan.add_argument("--preset", choices=tuple(PRESETS), default=DEFAULT_PRESET,
                       help=f"machine that the plan is sized for (default: {DEFAULT_PRESET})")
-    plan.add_argument("--epochs", type=_positive, metavar="N", help="epochs in place of the preset's")
-    plan.add_argument("--seed", type=int, metavar="N", help="seed of training, written into the plan (default: 1)")
+    plan.add_argument("--epochs", type=positive_count, metavar="N", help="epochs in place of the preset's")
+    plan.add_argument("--seed", type=count, metavar="N", help="seed of training, written into the plan (default: 1)")
     plan.add_argument("--set", action="append", default=[], dest="changes", metavar="BLOCK.KEY=VALUE",
                       help="change one setting of every plan; may be repeated")
     plan.add_argument("--name", type=_name, default="study", help="part of the plans' names (default: study)")
@@ -121,7 +122,7 @@ def _runner(arguments: argparse.Namespace, out: Path) -> StudyRunner:
     run = RunSettings(arguments.dataset_id, arguments.device, arguments.num_gpus, arguments.npz,
                       worker_count(arguments.jobs), arguments.tier_hash)
     return StudyRunner(load_study_data(arguments.dataset_id, out, arguments.cohorts), arms, run,
-                       arguments.max_minutes, arguments.again, arguments.quiet or arguments.json)
+                       arguments.max_minutes, arguments.again, arguments.quiet)
 
 
 def _grid(arguments: argparse.Namespace) -> list[Changes]:
@@ -174,9 +175,3 @@ def _name(text: str) -> str:
     if not re.fullmatch("[A-Za-z0-9]+", text):
         raise argparse.ArgumentTypeError(f"needs letters and digits alone; got {text!r}")
     return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"needs a whole number above 0; got {text!r}")
-    return int(text)

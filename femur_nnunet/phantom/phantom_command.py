@@ -24,10 +24,11 @@ _SHARES = ("share_women", "unlabelled_share_tulane", "unlabelled_share_rochester
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``femur_phantom`` and return its exit code."""
-    return run_command(_parser(), _body, argv)
+    return run_command(build_parser(), _body, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = make_parser(
         "femur_phantom",
         "Write a synthetic two-site cohort of bilateral hip QCT scans: DICOM, NIfTI and MHA images, masks, "

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from femur_nnunet.argument_types import count, names, positive_count
 from femur_nnunet.command_line import CommandResult, ExitCode, format_table, make_parser, run_command
 from femur_nnunet.errors import UsageError
 from femur_nnunet.phantom.label_maps import list_label_maps, map_name
@@ -19,10 +20,11 @@ from femur_nnunet.randomised.subjects import Subjects, draw_held_out
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``femur_renderings`` and return its exit code."""
-    return run_command(_parser(), _body, argv)
+    return run_command(build_parser(), _body, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = make_parser(
         "femur_renderings",
         "Render CT scans of the hips in label maps with everything about the image drawn at random, and masks with\n"
@@ -34,27 +36,23 @@ def _parser() -> argparse.ArgumentParser:
                       help="folder with one label map a subject (femora, hip bones, sacrum)")
     maps.add_argument("--label-map-numbers", default="", metavar="LIST",
                       help="label numbers, e.g. right_femur=1,left_femur=2 (the default)")
-    maps.add_argument("--subjects", type=_names, metavar="NAMES",
+    maps.add_argument("--subjects", type=names, metavar="NAMES",
                       help="train on these maps alone: file names without suffix, comma-separated")
     held = maps.add_mutually_exclusive_group()
-    held.add_argument("--held-out", type=_names, default=(), metavar="NAMES",
+    held.add_argument("--held-out", type=names, default=(), metavar="NAMES",
                       help="maps whose renderings get the role test")
-    held.add_argument("--held-out-count", type=int, default=0, metavar="N",
+    held.add_argument("--held-out-count", type=count, default=0, metavar="N",
                       help="hold out so many maps, drawn by the seed")
-    parser.add_argument("--n", type=int, required=True, metavar="N", help="renderings of the whole pool")
+    parser.add_argument("--n", type=positive_count, required=True, metavar="N", help="renderings of the whole pool")
     parser.add_argument("--finest", type=float, default=TRAINING_MM, metavar="MM",
                         help=f"render no voxel smaller than this (default: {TRAINING_MM:g}); finer scans are rendered "
                         "as a network of that spacing sees them")
     parser.add_argument("--map-cache", type=Path, metavar="DIR",
                         help="folder of prepared label maps (default: in the pool)")
     parser.add_argument("--preview", type=Path, metavar="FILE.png", help="also draw renderings into a picture")
-    parser.add_argument("--preview-count", type=int, default=20, metavar="N",
+    parser.add_argument("--preview-count", type=positive_count, default=20, metavar="N",
                         help="how many, the first by subject and number (default: 20)")
     return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _body(arguments: argparse.Namespace) -> CommandResult:

@@ -69,3 +69,9 @@ def test_the_demo_trains_and_predicts_with_nnunets_own_commands(tmp_path):
     assert commands[3] == ("nnUNetv2_train", "501", "3d_fullres", "0", "-tr", "TransUNetDATrainer", "-device", "cpu")
     assert [command[0] for command in commands] == ["femur_phantom", "convert_qct_sites", "femur_plan",
                                                     "nnUNetv2_train", "nnUNetv2_predict", "femur_eval"]
+
+
+def test_what_a_step_prints_goes_into_its_log_where_the_driver_is_quiet(tmp_path, capfd):
+    StepRunner(tmp_path, quiet=True).run([step("one", "print('a table of its own')")])
+    assert capfd.readouterr() == ("", "")
+    assert (tmp_path / "logs" / "one.log").read_text() == "a table of its own\n"

@@ -33,6 +33,11 @@ def test_pack_show_verify_and_export_in_one_go(trained, preprocessed, tmp_path, 
     assert main(["export-nnunet", str(out), "--out", str(tmp_path / "export")]) == 0
     assert "they are pickles" in capsys.readouterr().out
     assert "pickles" in (tmp_path / "export" / "README.txt").read_text()
+    exported = json.loads((tmp_path / "export" / "run.json").read_text())
+    assert exported["inputs_sha256"] == record["outputs_sha256"]
+    checkpoint = tmp_path / "export" / "fold_0" / "checkpoint_final.pth"
+    assert exported["outputs_sha256"] == {
+        "fold_0/checkpoint_final.pth": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
 
 
 def test_show_as_json_is_the_manifest(bundle, capsys):

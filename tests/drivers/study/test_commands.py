@@ -66,14 +66,14 @@ def test_a_dry_run_speaks_to_the_real_parsers(study_root, monkeypatch):
         # dataset, configuration, fold, trainer, plans, pretrained weights, GPUs, npz, continue
         assert given["given"][:9] == ("501", "3d_fullres", str(fold), "VNetDiceL2Trainer", name, None, 1, True, False)
         assert given["device"].type == "cpu"
-    validation = eval_command._parser().parse_args(lines[2][1:])
+    validation = eval_command.build_parser().parse_args(lines[2][1:])
     assert (validation.role, validation.fold, validation.tier_hash) == ("train", "0", "ab")
     assert validation.predictions.parts[-3:] == (f"VNetDiceL2Trainer__{name}__3d_fullres", "fold_0", "validation")
     for line, folds in zip(lines[13::2], (["0", "1"], ["2", "3"], ["4", "5"]), strict=True):
         assert parsed_by_nnunet(line, monkeypatch)["given"] == ("501", "VNetDiceL2Trainer", name, "3d_fullres")
         start = line.index("-f") + 1
         assert line[start:start + 2] == folds
-    test = eval_command._parser().parse_args(lines[-1][1:])
+    test = eval_command.build_parser().parse_args(lines[-1][1:])
     assert (test.role, test.out) == ("test", study_root / "out dir" / "test" / f"VNetDiceL2Trainer__{name}" / "men"
                                      / "tables")
 
