@@ -18,7 +18,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar, cast
+
+import joblib
+from joblib._parallel_backends import LokyBackend
+from joblib.parallel import get_active_backend
 
 from femur_nnunet.command_line import worker_count
 from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
@@ -59,6 +63,9 @@ def run_rows(function: Callable[[Task], Result], tasks: Sequence[Task], options:
              lock: int) -> Iterator[Result | WorkerLoss]:
     """Yield the results in the order of the tasks, one scan a worker at a time, as the command's options say.
 
+    Where joblib has been given another backend (``joblib.parallel_config``), as a dask cluster, the rows go there
+    (docs/howto_dask.md).
+
     Parameters
     ----------
     function, tasks
@@ -69,9 +76,19 @@ def run_rows(function: Callable[[Task], Result], tasks: Sequence[Task], options:
         File descriptor of the target's lock, which the workers hold as well.
     """
     jobs = max(1, min(worker_count(options.jobs), len(tasks)))
+    if jobs > 1 and not isinstance(get_active_backend()[0], LokyBackend):
+        rows = joblib.Parallel(n_jobs=jobs, return_as="generator")(
+            joblib.delayed(_run_row)(function, task, options.row_limit_s) for task in tasks)
+        return cast(Iterator[Result | WorkerLoss], rows)
     if jobs == 1 and not options.isolated:
         return map(function, tasks)
     return run_in_workers(function, tasks, jobs, time_limit_s=options.row_limit_s, held=(lock,))
+
+
+def _run_row(function: Callable[[Task], Result], task: Task, time_limit_s: float) -> Result | WorkerLoss:
+    """Run one row in a process of its own, on whatever machine this is: the guards are those of a local run."""
+    (result,) = run_in_workers(function, [task], 1, time_limit_s=time_limit_s)
+    return result
 
 
 def run_in_workers(function: Callable[[Task], Result], tasks: Sequence[Task], n_workers: int, *,
