@@ -7,8 +7,9 @@ MODEL_DIR ?= box_model
 DEVICE ?= cpu
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: demo model test test-long lint dist clean help
+.PHONY: demo model test test-long lint dist docs reference clean help
 
 help:
 	@echo "make demo       run the whole way on the synthetic two-site cohort (about 12 minutes on 2 cores)"
@@ -17,6 +18,8 @@ help:
 	@echo "make test-long  tests that take minutes"
 	@echo "make lint       ruff and mypy"
 	@echo "make dist       source archive and wheel in dist/, checked"
+	@echo "make docs       the documentation as a site in build/site, a warning is an error"
+	@echo "make reference  what of docs/ is written from the code"
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +29,10 @@ $(STAMP): setup.cfg pyproject.toml
 
 $(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[test,dev]"
+	touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	touch $@
 
 demo: $(STAMP)
@@ -57,6 +64,14 @@ dist: $(DEV_STAMP)
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
+
+docs: $(DOCS_STAMP)
+	rm -rf build/site
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/site
+
+reference: $(STAMP)
+	$(BIN)/python docs/scripts/write_reference.py
+	$(BIN)/python docs/scripts/draw_architecture.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO_DIR)

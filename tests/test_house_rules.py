@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from import_rules import room_of_folder, room_of_module
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("planners", "trainers", "dataset_conversion", "evaluation")
-ROOM_PREFIXES = tuple(f"femur_nnunet.{room}" for room in ROOMS)
 SOURCES = sorted(path for folder in ("femur_nnunet", *ROOMS) for path in (ROOT / folder).rglob("*.py"))
 LONGEST_FILE_LINES = 500
 LONGEST_TRAINER_LINES = 120
@@ -36,19 +36,11 @@ def starts_with(module: str, prefixes: tuple[str, ...]) -> bool:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_room_imports_only_what_it_may(path):
-    room = path.relative_to(ROOT).parts[0]
-    own = f"femur_nnunet.{room}"
-    inside = path.relative_to(ROOT).parts
+    room = room_of_folder(path.relative_to(ROOT).as_posix())
     for module in imported_modules(path):
-        if inside[:2] in (("femur_nnunet", "drivers"), ("femur_nnunet", "nnunet_plugin")):
-            continue
-        if room == "femur_nnunet":
-            assert not starts_with(module, (*ROOM_PREFIXES, "femur_nnunet.drivers")), module
-        else:
-            others = tuple(prefix for prefix in (*ROOM_PREFIXES, "femur_nnunet.drivers") if prefix != own)
-            assert not starts_with(module, others), module
-        if room in ("dataset_conversion", "evaluation"):
-            assert not starts_with(module, ("torch", "nnunetv2", "torchvision")), module
+        other = room_of_module(module)
+        assert other in (None, room) or other.package in room.may_import, f"{room.folder} imports {module}"
+        assert not starts_with(module, room.never), module
         assert not starts_with(module, ROOMS), f"{module}: a room under its bare name"
 
 
