@@ -1,31 +1,36 @@
-"""How well models of femur_box_model segment renderings of subjects that they never saw, one factor at a time.
+"""How well box models segment renderings of subjects that they never saw, one factor at a time, as femur_segment does.
 
     python benchmarks/box_model.py --box box_1 box_2 ... --label-maps DIR --work DIR
 
 Each folder of ``--box`` was made with other subjects held out (``--held-out-group``): together they are a subject-wise
 cross-validation. For every level of every factor the same renderings of the held-out subjects are made with that
-factor fixed and all else as it was; one row a level holds Dice, HD95 and ASSD as femur_eval defines them. A level is a
-site of its own, so that femur_eval's own tables are by level. Run again, it goes on where it stopped.
+factor fixed and all else as it was; one row a level holds Dice, HD95 and ASSD as femur_eval defines them, of what
+femur_segment writes with the box's own bundle (without its second view); a scan that it refuses counts as missed.
+``box_model_hips.csv`` has every hip. Renderings that are there are not made again.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from bench_support import RESULTS, publish
 
-from femur_nnunet.drivers.box_model import DATASET_FOLDER, TRAINER
-from femur_nnunet.drivers.steps import Step, StepRunner
-from femur_nnunet.env_command import nnunet_environment
+from femur_nnunet.command_line import progress
+from femur_nnunet.drivers.box_model import BUNDLE_NAME
+from femur_nnunet.errors import FemurError
+from femur_nnunet.evaluation.case_metrics import measure
 from femur_nnunet.files import read_json
-from femur_nnunet.randomised.pool import MANIFEST_NAME, POOL_FILE_NAME, PoolSpec, grow_pool
+from femur_nnunet.randomised.pool import POOL_FILE_NAME, PoolSpec, grow_pool
 from femur_nnunet.randomised.subjects import Subjects
+from femur_nnunet.segmentation.model import SegmentationModel
+from femur_nnunet.segmentation.segment import LABEL_OF_SIDE, segment_volume
+from femur_nnunet.volume_io import read_mask, read_volume
 
 # Beside the factor nothing is easy or hard on purpose: all other draws are those of the ranges.
 SCAN = {"resampled_copy": False}
@@ -59,8 +64,8 @@ def levels(factors: Sequence[str] = tuple(FACTORS)) -> Iterator[tuple[str, str, 
 
 
 def render(box: Path, label_maps: Path, work: Path, *, per_level: int, finest_mm: float, seed: int, jobs: int,
-           map_cache: Path | None, factors: Sequence[str]) -> Path:
-    """Render every level and write one manifest of all of them."""
+           map_cache: Path | None, factors: Sequence[str]) -> list[dict[str, str]]:
+    """Render every level and return a row a scan."""
     pool = read_json(box / "pool" / POOL_FILE_NAME, what="a pool's description", action="make the model first")
     held_out = pool["held_out"]
     if not held_out:
@@ -70,51 +75,47 @@ def render(box: Path, label_maps: Path, work: Path, *, per_level: int, finest_mm
         # The numbers of a test are the seed's own: the training's renderings have another one.
         spec = PoolSpec(label_maps, Subjects(tuple(held_out)), seed, finest_mm, fixed=tuple(fixed.items()))
         summary = grow_pool(spec, per_level, work / site, jobs=jobs, map_cache=map_cache or work / "maps")
-        rows += [{**row, "site": site, "role": "test", **{part: f"{site}/{row[part]}" for part in ("image", "mask")}}
+        rows += [{**row, "site": site, **{part: f"{site}/{row[part]}" for part in ("image", "mask")}}
                  for row in summary.rows]
-    path = work / MANIFEST_NAME
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+    return rows
 
 
-def evaluate(box: Path, work: Path, manifest: Path, *, fold: str, jobs: int, device: str) -> list[dict[str, str]]:
-    """Convert, predict and evaluate; return femur_eval's cases."""
-    environment = nnunet_environment(work)
-    models = sorted((box / "nnUNet_results" / DATASET_FOLDER).glob(f"{TRAINER}__*__3d_fullres"))
-    if not models:
-        raise SystemExit(f"no trained network in {box.name}")
-    dataset = work / "nnUNet_raw" / "Dataset521_BoxTest"
-    StepRunner(work, quiet=False).run([
-        Step("convert", "Convert the test renderings",
-             ("convert_qct_sites", "--manifest", str(manifest), "--calibrate", "table", "--key-seed", "1", "--out",
-              str(work / "nnUNet_raw"), "--dataset-id", "521", "--dataset-name", "BoxTest", "--jobs", str(jobs)),
-             environment),
-        Step("predict", "Predict them",
-             ("nnUNetv2_predict_from_modelfolder", "-i", str(dataset / "imagesTs"), "-o", str(work / "predictions"),
-              "-m", str(models[0]), "-f", fold, "-device", device, "-npp", "1", "-nps", "1",
-              "--continue_prediction"),
-             environment, bar_pattern=r"^Predicting "),
-        Step("evaluate", "Evaluate by level",
-             ("femur_eval", str(work / "predictions"), str(dataset / "labelsTs"), "--scans", str(dataset / "scans.tsv"),
-              "--out", str(work / "evaluation"), "--arm", "box", "--jobs", str(jobs)), environment,
-             accepted_codes=(0, 1))])
-    with (work / "evaluation" / "cases.csv").open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
+def segment(work: Path, rows: list[dict[str, str]], model: SegmentationModel) -> Iterator[dict[str, Any]]:
+    """Segment every scan as femur_segment does and yield one row a hip that has a reference."""
+    for row in progress(rows, description="segmenting", quiet=False):
+        scan = read_volume(work / row["image"])
+        truth = read_mask(work / row["mask"], scan.grid)
+        # Of a field of one hip it is known which; its mask holds 0 and 1.
+        side: Any = row["side"] if row["side"] in LABEL_OF_SIDE else None
+        if side:
+            truth = truth * np.uint8(LABEL_OF_SIDE[side])
+        try:
+            mask = segment_volume(scan, model, side=side, second_view=False).mask
+        except FemurError as error:
+            print(f"{row['image']}: {error}", flush=True)
+            mask = np.zeros_like(truth)
+        x_mm, y_mm, z_mm = scan.grid.spacing_mm_ijk
+        for name, label in LABEL_OF_SIDE.items():
+            if not (truth == label).any():
+                continue
+            # The pool's axes run along LPS, as the metrics want them.
+            status, values = measure(truth == label, mask == label, (z_mm, y_mm, x_mm))
+            yield {"site": row["site"], "participant_id": row["participant_id"], "image": row["image"], "side": name,
+                   "status": status.value, "swapped": bool((truth[mask == label] == 3 - label).any()),
+                   **{metric: round(values[metric], 4) for metric in METRICS}}
 
 
-def table(cases: list[dict[str, str]], factors: Sequence[str] = tuple(FACTORS)) -> list[dict[str, object]]:
+def table(cases: list[dict[str, Any]], factors: Sequence[str] = tuple(FACTORS)) -> list[dict[str, object]]:
     """Return one row a level: mean, median and worst of each metric over the hips, and how many were missed."""
     rows: list[dict[str, object]] = []
     for factor, level, site, fixed in levels(factors):
         own = [case for case in cases if case["site"] == site]
         row: dict[str, object] = {"factor": factor, "level": level, "hips": len(own),
                                   "subjects": len({case["participant_id"] for case in own}),
-                                  "missed": sum(case["status"] == "missed" for case in own)}
+                                  "missed": sum(case["status"] == "missed" for case in own),
+                                  "swapped": sum(bool(case["swapped"]) for case in own)}
         for metric in METRICS:
-            values = [value for case in own if math.isfinite(value := float(case[metric] or "nan"))]
+            values = [value for case in own if math.isfinite(value := float(case[metric]))]
             worst = min if metric == "dice" else max
             for name, of in (("mean", statistics.fmean), ("median", statistics.median), ("worst", worst)):
                 row[f"{metric}_{name}"] = round(of(values), 4) if values else ""
@@ -131,23 +132,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for renderings and predictions")
     parser.add_argument("--factors", nargs="+", choices=tuple(FACTORS), default=tuple(FACTORS), metavar="FACTOR",
                         help=f"some of {', '.join(FACTORS)} (default: all)")
-    parser.add_argument("--per-level", type=int, default=8, help="renderings a level and box (default: 8)")
-    parser.add_argument("--finest", type=float, default=1.2, help="finest voxel in mm (default: 1.2)")
-    parser.add_argument("--fold", default="all", help="fold of the networks (default: all)")
+    parser.add_argument("--per-level", type=int, default=4, help="renderings a level and box (default: 4)")
+    parser.add_argument("--finest", type=float, default=1.5, help="finest voxel in mm (default: 1.5)")
     parser.add_argument("--seed", type=int, default=7, help="seed of the test renderings (default: 7)")
     parser.add_argument("--jobs", type=int, default=1, help="worker processes (default: 1)")
     parser.add_argument("--device", default="cpu", help="where networks run (default: cpu)")
     parser.add_argument("--map-cache", type=Path, help="folder of prepared label maps")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the CSV")
     arguments = parser.parse_args()
-    cases = []
+    cases: list[dict[str, Any]] = []
     for box in arguments.box:
         work = (arguments.work / box.resolve().name).resolve()
-        manifest = render(box.resolve(), arguments.label_maps, work, per_level=arguments.per_level,
-                          finest_mm=arguments.finest, seed=arguments.seed, jobs=arguments.jobs,
-                          map_cache=arguments.map_cache, factors=arguments.factors)
-        cases += evaluate(box.resolve(), work, manifest, fold=arguments.fold, jobs=arguments.jobs,
-                          device=arguments.device)
+        rows = render(box.resolve(), arguments.label_maps, work, per_level=arguments.per_level,
+                      finest_mm=arguments.finest, seed=arguments.seed, jobs=arguments.jobs,
+                      map_cache=arguments.map_cache, factors=arguments.factors)
+        model = SegmentationModel.of_bundle(box / BUNDLE_NAME, device=arguments.device)
+        cases += segment(work, rows, model)
+    publish("box_model_hips.csv", cases, arguments.out)
     publish("box_model.csv", table(cases, arguments.factors), arguments.out)
 
 

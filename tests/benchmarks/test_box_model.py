@@ -37,10 +37,10 @@ def test_every_level_is_a_site_of_its_own_and_fixes_only_what_is_drawn(benchmark
 
 def test_a_row_gives_mean_median_and_worst_of_its_level_and_counts_the_missed(benchmark: ModuleType) -> None:
     cases = [{"site": "f0l0", "participant_id": person, "status": status, "dice": dice, "hd95_mm": distance,
-              "assd_mm": distance} for person, status, dice, distance in (
-        ("a", "ok", "0.98", "1.0"), ("b", "ok", "0.96", "3.0"), ("b", "missed", "0.0", ""))]
+              "assd_mm": distance, "swapped": swapped} for person, status, dice, distance, swapped in (
+        ("a", "ok", 0.98, 1.0, False), ("b", "ok", 0.96, 3.0, True), ("b", "missed", 0.0, float("nan"), False))]
     row = benchmark.table(cases)[0]
-    assert (row["hips"], row["subjects"], row["missed"]) == (3, 2, 1)
+    assert (row["hips"], row["subjects"], row["missed"], row["swapped"]) == (3, 2, 1, 1)
     assert (row["dice_median"], row["dice_worst"]) == (0.96, 0.0)
     # A missed femur has no distance: the mean is over those found, and the count stands beside it.
     assert (row["hd95_mm_mean"], row["hd95_mm_worst"]) == (2.0, 3.0)
