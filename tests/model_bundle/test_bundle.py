@@ -43,3 +43,16 @@ def test_a_localiser_is_a_network_of_its_own(tmp_path):
 def test_two_writings_give_the_same_bytes(tmp_path):
     first, second = (write_tiny_bundle(tmp_path / name).read_bytes() for name in ("a.zip", "b.zip"))
     assert first == second
+
+
+def test_a_residual_encoder_of_stock_nnunet_comes_back_with_its_weights(tmp_path):
+    plans = tiny_plans("unet")
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
+    sizes = architecture["arch_kwargs"]
+    sizes["n_blocks_per_stage"] = sizes.pop("n_conv_per_stage")
+    bundle = load_bundle(write_tiny_bundle(tmp_path / "model.zip", family="unet", plans=plans, folds=("0",)))
+    network = bundle.build_networks()[0]
+    assert type(network).__name__ == "ResidualEncoderUNet"
+    image = torch.randn(1, 1, 16, 16, 16)
+    assert torch.equal(network(image), tiny_network(plans, "unet", 0)(image))
