@@ -20,7 +20,7 @@ DATASET_FOLDER = f"Dataset{DATASET_ID}_{DATASET_NAME}"
 TRAINER = "FemurTrainer"
 CARD_NAME, BUNDLE_NAME = "model_card.md", "box_model.zip"
 ATTRIBUTION = "Anatomy: label maps of github MICCAI2022-155/AuToSeg, MIT licence"
-NOTICE = "trained on synthetic images of {subjects} subjects' anatomy; research use only"
+NOTICE = "trained on synthetic images of {subjects} subjects' anatomy; research use only, no medical device"
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,17 @@ def box_steps(folder: Path, run: BoxRun, *, jobs: int, device: str) -> list[Step
     ]
 
 
-def pack_step(folder: Path, run: BoxRun) -> Step:
-    """Return the command that packs the trained network with its card."""
+def described_pool(folder: Path) -> dict[str, Any]:
+    """Return what the pool says of itself: subjects, ranges, seed."""
+    return read_json(folder / "pool" / POOL_FILE_NAME, what="a pool's description", action="render the pool first")
+
+
+def pack_step(folder: Path, run: BoxRun, *, subjects: int) -> Step:
+    """Return the command that packs the network, trained on so many subjects' anatomy, with its card."""
     return Step("pack", "Pack the model bundle",
                 ("femur_model", "pack", str(results_folder(folder, run.size)), "--folds", run.fold, "--out",
-                 str(folder / BUNDLE_NAME), "--name", "box", "--licence", "Apache-2.0", "--attribution", ATTRIBUTION,
+                 str(folder / BUNDLE_NAME), "--name", "box", "--licence", "Apache-2.0", "--intended-use",
+                 NOTICE.format(subjects=subjects), "--attribution", ATTRIBUTION,
                  "--card", str(folder / CARD_NAME)), nnunet_environment(folder))
 
 
@@ -155,7 +161,7 @@ def write_card(folder: Path, run: BoxRun, *, command: str, made: str, seconds: M
     seconds : mapping
         Seconds by step.
     """
-    pool = read_json(folder / "pool" / POOL_FILE_NAME, what="a pool's description", action="render the pool first")
+    pool = described_pool(folder)
     plan = read_json(folder / "nnUNet_preprocessed" / DATASET_FOLDER / f"{plans_name(run.size)}.json",
                      what="the plan", action="run femur_plan first")["configurations"]["3d_fullres"]
     template = resources.files("femur_nnunet.drivers").joinpath("box_model_card.md").read_text(encoding="utf-8")

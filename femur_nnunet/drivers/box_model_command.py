@@ -19,6 +19,7 @@ from femur_nnunet.drivers.box_model import (
     SIZES,
     BoxRun,
     box_steps,
+    described_pool,
     pack_step,
     plans_name,
     results_folder,
@@ -100,7 +101,7 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
         card = write_card(folder, run, command=shown_command(sys.argv[1:]),
                           made=datetime.now(tz=timezone.utc).isoformat(timespec="minutes"), seconds=runner.seconds)
         if not arguments.no_pack:
-            runner.run([*steps, pack_step(folder, run)])
+            runner.run([*steps, pack_step(folder, run, subjects=len(described_pool(folder)["train"]))])
             record.add_outputs([folder / BUNDLE_NAME])
         record.details = {"step_seconds": {name: round(value, 1) for name, value in runner.seconds.items()},
                           "plans_name": plans_name(size)}

@@ -65,6 +65,8 @@ def _add_pack(actions: Any) -> None:
                            "(default: geometric)")
     pack.add_argument("--name", type=_name, help="short name (default: trainer and plan)")
     pack.add_argument("--licence", default="", metavar="TEXT", help="licence of the weights, as CC-BY-4.0")
+    pack.add_argument("--intended-use", metavar="TEXT", help="what the model is for, and what not "
+                                                              "(default: research, no medical device)")
     pack.add_argument("--attribution", action="append", default=[], metavar="TEXT",
                       help="whom to name; may be repeated")
     pack.add_argument("--card", type=Path, metavar="FILE", help="model card in Markdown (default: a short one)")
@@ -89,12 +91,14 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
 def _pack(arguments: argparse.Namespace) -> CommandResult:
     # Imported here: it brings torch and nnU-Net, seconds that --help and a wrong option need not wait for.
     from femur_nnunet.drivers.packing.pack import LICENCE_NOT_STATED, PackOptions, pack_bundle
+    from femur_nnunet.model_bundle.manifest import INTENDED_USE
 
     record = RunRecord("femur_model pack", vars(arguments), hide_paths=True)
     bundle = pack_bundle(PackOptions(
         results=arguments.results, out=arguments.out, folds=tuple(arguments.folds),
         checkpoint_name=arguments.checkpoint, preprocessed=arguments.preprocessed, localiser=arguments.localiser,
         name=arguments.name or "", licence=arguments.licence or LICENCE_NOT_STATED,
+        intended_use=arguments.intended_use or INTENDED_USE,
         attribution=tuple(arguments.attribution), card=arguments.card, femora=dict(arguments.femur),
         name_sites=arguments.name_sites, half=arguments.half, quiet=arguments.quiet))
     record.add_outputs([arguments.out])

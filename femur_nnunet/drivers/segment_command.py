@@ -91,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
              _or_none(femur["agreement"], "{:.3f}"), femur["looked_at"]) for femur in found]
     lines = [outcome.heading, *(format_table(("femur", "volume ml", "shaft mm", "agreement", "looked at"), rows)
                                 if rows else ["No hip in the scan: no mask was written."]),
-             *outcome.density_lines, f"results: {arguments.out}"]
+             *outcome.lines, f"results: {arguments.out}"]
     return CommandResult(ExitCode.OK if found else ExitCode.SOME_FAILED, lines, outcome.summary)
 
 

@@ -77,7 +77,7 @@ class ScanOutcome:
 
     heading: str
     findings: tuple[Finding, ...]
-    density_lines: list[str]
+    lines: list[str]
     summary: dict[str, Any]
 
 
@@ -114,7 +114,9 @@ def segment_scan(options: ScanOptions) -> ScanOutcome:
         segmentation = _with_calibration(segmentation, scale)
         heading = f"femur_segment, model {model.manifest.name} (folds {', '.join(model.folds)})"
         rows = measure_femora(volume, segmentation, scale.calibration)
-        lines = density_lines(rows, scale)
+        # Who names no model has not read its card.
+        notice = [] if options.model else [f"the model in the box: {model.manifest.intended_use}"]
+        lines = [*notice, *density_lines(rows, scale)]
         if segmentation.found_any:
             write_nifti(staging / MASK_NAME, segmentation.mask, volume.grid)
             write_density(staging / DENSITY_NAME, rows)

@@ -33,7 +33,7 @@ def option(command: tuple[str, ...], name: str) -> str:
 def commands(tmp_path: Path, **changes: object) -> dict[str, tuple[str, ...]]:
     run = BoxRun(Path("maps"), SMALL, seed=3, **changes)
     return {step.name: step.command for step in [*box_steps(tmp_path, run, jobs=1, device="cpu"),
-                                                 pack_step(tmp_path, run)]}
+                                                 pack_step(tmp_path, run, subjects=18)]}
 
 
 def test_one_seed_goes_into_every_step_that_draws(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_training_takes_the_plan_that_planning_writes(tmp_path: Path, size: str)
     options = PlanOptions(520, option(plan, "--architecture"), option(plan, "--preset"))
     assert option(train, "-p") == options.plans_name
     assert train[3] == "2"
-    assert option(pack_step(tmp_path, run).command, "--folds") == "2"
+    assert option(pack_step(tmp_path, run, subjects=18).command, "--folds") == "2"
 
 
 def test_the_plan_s_changed_settings_are_known_and_leave_out_what_a_pool_makes_long(tmp_path: Path) -> None:

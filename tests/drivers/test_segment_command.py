@@ -17,6 +17,7 @@ from threshold_bundle import painted, write_threshold_bundle
 
 from femur_nnunet.drivers.segment_command import main
 from femur_nnunet.files import hold_folder
+from femur_nnunet.model_bundle.manifest import INTENDED_USE
 from femur_nnunet.volume_io import Grid, read_mask, read_volume, write_nifti
 
 
@@ -43,6 +44,16 @@ def run(*arguments, capsys):
     code = main([*map(str, arguments), "--quiet"])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def test_without_a_model_the_one_in_the_box_is_used_and_says_what_it_was_trained_on(tmp_path, scan_file, model, capsys,
+                                                                                    monkeypatch):
+    monkeypatch.setattr("femur_nnunet.drivers.segment_scan.box_model_path", lambda: model)
+    command = [str(scan_file), "--out", str(tmp_path / "out"), "--fast"]
+    assert main(command) == 0
+    assert f"the model in the box: {INTENDED_USE}" in capsys.readouterr().out
+    assert main([*command, "-m", str(model)]) == 0
+    assert "the model in the box" not in capsys.readouterr().out
 
 
 def test_a_dicom_series_gives_every_file_and_the_mask_lies_on_its_grid(tmp_path, series, model, hips_scan, capsys):

@@ -16,7 +16,7 @@ from femur_nnunet.drivers.packing.validated_steps import validated_postprocessin
 from femur_nnunet.errors import UsageError
 from femur_nnunet.model_bundle import BundleError, ModelBundle, load_bundle
 from femur_nnunet.model_bundle.bundle import LOCALISER_PREFIX, MODEL_CARD_NAME
-from femur_nnunet.model_bundle.manifest import MANIFEST_NAME, FemurSide, LabelEntry, Manifest
+from femur_nnunet.model_bundle.manifest import INTENDED_USE, MANIFEST_NAME, FemurSide, LabelEntry, Manifest
 from femur_nnunet.model_bundle.writing import write_bundle
 
 LICENCE_NOT_STATED = "not stated: ask whoever gave you this file before you pass it on"
@@ -44,7 +44,7 @@ class PackOptions:
         The dataset's folder in nnUNet_preprocessed; without it, where that variable points.
     localiser : str
         ``none``, ``geometric``, or the trained folder of a coarse network.
-    name, licence, attribution : str, tuple of str
+    name, licence, intended_use, attribution : str, tuple of str
         For the manifest; the name is that of trainer and plan where it is empty.
     card : Path, optional
         Model card in Markdown; a short one is written without it.
@@ -62,6 +62,7 @@ class PackOptions:
     localiser: str = "geometric"
     name: str = ""
     licence: str = LICENCE_NOT_STATED
+    intended_use: str = INTENDED_USE
     attribution: tuple[str, ...] = ()
     card: Path | None = None
     femora: dict[str, FemurSide] = field(default_factory=dict)
@@ -90,7 +91,8 @@ def pack_bundle(options: PackOptions) -> ModelBundle:
                            quiet=options.quiet)
     manifest = Manifest(
         package_version=__version__, name=options.name or f"{results.entry.trainer}-{results.entry.plans_name}",
-        licence=options.licence, attribution=options.attribution, network=results.entry, labels=labels,
+        licence=options.licence, intended_use=options.intended_use, attribution=options.attribution,
+        network=results.entry, labels=labels,
         training=facts, thresholds=thresholds_of(facts), postprocessing=validated_postprocessing(
             options.results, results.entry.folds, preprocessed, values,
             file_ending=str(results.dataset["file_ending"]), quiet=options.quiet))

@@ -215,3 +215,8 @@ def test_normalisation_is_nnunets_own(packed):
     properties = packed.model.plans["foreground_intensity_properties_per_channel"]["0"]
     stock = CTNormalization(use_mask_for_norm=False, intensityproperties=properties).run(image.copy(), None)
     assert np.allclose(packed.facts.normalisation(image), stock, atol=1e-6)
+
+
+def test_what_the_model_is_for_stands_in_the_bundle(trained, tmp_path):
+    bundle = pack_bundle(PackOptions(trained, tmp_path / "m.zip", intended_use="for phantoms alone", quiet=True))
+    assert bundle.manifest.intended_use == "for phantoms alone"
