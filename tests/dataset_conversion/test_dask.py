@@ -10,6 +10,7 @@ from femur_nnunet.dataset_conversion.conversion_options import ConversionOptions
 from femur_nnunet.dataset_conversion.convert import convert
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_dask_cluster_gives_the_same_dataset_byte_for_byte(tmp_path):
     distributed = pytest.importorskip("distributed")

@@ -45,8 +45,10 @@ def test_every_file_that_a_page_names_exists(page: Page):
 
 
 def test_every_file_that_the_code_names_exists():
-    wrong = {path.name: missing for path in SOURCES if (missing := missing_paths(path.read_text(encoding="utf-8")))}
-    assert not wrong
+    wrong = {path.name: missing_paths(path.read_text(encoding="utf-8")) for path in SOURCES}
+    # The usage of a benchmark names the picture that it draws.
+    wrong = {name: [path for path in missing if not path.startswith("docs/images/")] for name, missing in wrong.items()}
+    assert not any(wrong.values()), wrong
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
