@@ -43,8 +43,9 @@ model: $(STAMP)
 	$(if $(LABEL_MAPS),,$(error LABEL_MAPS is not set; give the folder of label maps, as in make model LABEL_MAPS=DIR))
 	$(BIN)/femur_box_model --label-maps $(LABEL_MAPS) --out $(MODEL_DIR) --device $(DEVICE) $(MODEL_OPTIONS)
 
+# One process a core, whole files each; more threads in each of them would only wait for one another.
 test: $(DEV_STAMP)
-	$(BIN)/pytest -m "not long"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n auto --dist loadfile
 
 test-long: $(DEV_STAMP)
 	$(BIN)/pytest -m long
