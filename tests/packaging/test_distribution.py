@@ -8,6 +8,10 @@ import zipfile
 import pytest
 from built_distribution import ROOT, build_distribution, room_files
 
+from femur_nnunet.calibration.phantoms import PHANTOM_TABLE
+from femur_nnunet.phantom.tiers import TIERS_FILE
+from femur_nnunet.randomised.ranges import RANGES_FILE
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
@@ -30,8 +34,9 @@ def test_the_wheel_that_is_built_from_the_source_archive_holds_every_file_of_the
 
 
 def test_files_that_are_no_modules_are_installed_where_the_package_looks_for_them(wheel):
-    for name in ("py.typed", "nnunet_plugin/femur_nnunet_trainers.py", "html_report/templates/report.html",
-                 "calibration/phantoms_v1.json", "phantom/tiers_v3.json", "randomised/ranges_v1.json"):
+    for path in (TIERS_FILE, RANGES_FILE, PHANTOM_TABLE):
+        assert wheel[path.relative_to(ROOT).as_posix()] == path.read_bytes()
+    for name in ("py.typed", "nnunet_plugin/femur_nnunet_trainers.py", "html_report/templates/report.html"):
         assert wheel[f"femur_nnunet/{name}"] == (ROOT / "femur_nnunet" / name).read_bytes()
     assert any(name.startswith("femur_nnunet/drivers/") and name.endswith(".md") for name in wheel)
 
