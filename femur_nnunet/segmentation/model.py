@@ -14,7 +14,7 @@ from femur_nnunet.model_bundle import InferenceFacts, Manifest, ModelBundle, loa
 if TYPE_CHECKING:
     from torch import nn
 
-# Where the model in the box lies, as package data: one zip, once it exists.
+# Where the model in the box lies, as package data: one zip.
 BOX_MODEL_FOLDER = "box_model"
 
 
@@ -99,12 +99,12 @@ def box_model_path() -> Path:
     Raises
     ------
     FemurError
-        This version comes without one.
+        This installation came without it.
     """
     folder = resources.files("femur_nnunet") / BOX_MODEL_FOLDER
     bundles = sorted(Path(str(folder)).glob("*.zip"))
     if not bundles:
-        raise UsageError("no model, and none comes with this version",
+        raise UsageError("no model, and none in this installation",
                          expected="-m MODEL, a bundle of a trained model",
                          action="train one (README.md, or make demo for a try) and pack it with femur_model pack "
                          "RESULTS_DIR --out model.zip, or get a bundle from somebody who did")

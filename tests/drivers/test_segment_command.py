@@ -166,7 +166,7 @@ def test_zero_spacing_and_more_than_two_gib_are_refused_by_the_header_alone(tmp_
     assert len(told.strip().splitlines()) == 1
 
 
-def test_damaged_archives_models_and_folders_are_refused_in_one_line(tmp_path, scan_file, model, capsys):
+def test_damaged_archives_models_and_folders_are_refused_in_one_line(tmp_path, scan_file, model, capsys, monkeypatch):
     (tmp_path / "scan.zip").write_bytes(b"PK\3\4 and no more")
     refused(tmp_path / "scan.zip", model, tmp_path / "a", "cannot be unpacked", capsys)
     refused(scan_file, scan_file, tmp_path / "b", "no zip", capsys, code=2)
@@ -176,6 +176,7 @@ def test_damaged_archives_models_and_folders_are_refused_in_one_line(tmp_path, s
     refused(scan_file, model, tmp_path / "f", "a density scale in part", capsys, code=2, more=["--density-slope", "1"])
     (tmp_path / "text").write_text("no folder")
     refused(scan_file, model, tmp_path / "text", "reading or writing", capsys)
+    monkeypatch.setattr("femur_nnunet.segmentation.model.BOX_MODEL_FOLDER", "left_out")
     code, _, told = run(scan_file, "--out", tmp_path / "g", capsys=capsys)
     assert code == 2
     assert "femur_model pack" in told

@@ -234,6 +234,7 @@ def test_models_of_whole_scans_and_absent_devices_are_refused(tmp_path, threshol
         replace(threshold_model, manifest=both)
 
 
-def test_without_a_model_the_error_says_how_to_get_one(painted_scan):
+def test_an_installation_without_the_model_in_the_box_says_how_to_get_one(painted_scan, monkeypatch):
+    monkeypatch.setattr("femur_nnunet.segmentation.model.BOX_MODEL_FOLDER", "left_out")
     with pytest.raises(UsageError, match="femur_model pack"):
         segment_volume(painted_scan)
