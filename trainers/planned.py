@@ -12,6 +12,7 @@ from femur_nnunet.errors import UsageError
 from femur_nnunet.loading.preprocessed_data import check_preprocessed_data
 from femur_nnunet.plan_settings import settings_from_configuration
 from femur_nnunet.trainers.labelled_loss import share_of_rank
+from femur_nnunet.trainers.processor_layout import lay_out_for
 from femur_nnunet.trainers.processor_threads import keep_asked_threads
 from femur_nnunet.trainers.random_state import seed_everything
 from femur_nnunet.trainers.warmup_poly import WarmupPolyScheduler
@@ -59,6 +60,9 @@ class PlannedTrainer(nnUNetTrainer):
         keep_asked_threads(self.device)
         seed_everything(self.settings.schedule.seed, self.local_rank)
         super().initialize()
+        if not self.is_ddp:
+            # DDP has laid out its buckets by the weights already.
+            lay_out_for(self.network, self.device)
         check_preprocessed_data(self.plans_manager.plans, self.configuration_manager.configuration,
                                 Path(self.preprocessed_dataset_folder_base))
         if self.settings.sampling.labelled_patches > 0:

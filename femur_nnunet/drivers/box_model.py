@@ -48,8 +48,8 @@ class BoxSize:
 
 
 SIZES: dict[str, BoxSize] = {
-    # One to one and a half hours of one core.
-    "small": BoxSize("cpu", 2.0, 440, 50, 50, 2),
+    # About an hour and a half of two cores.
+    "small": BoxSize("cpu", 2.0, 440, 80, 50, 2),
     "full": BoxSize("gpu24", 1.0, 2000, 400, 250, 2),
 }
 

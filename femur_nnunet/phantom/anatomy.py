@@ -22,6 +22,7 @@ from femur_nnunet.phantom.findings import (
     draw_findings,
 )
 from femur_nnunet.phantom.tiers import PopulationTier
+from femur_nnunet.phantom.tissue import CARTILAGE_HU
 
 if TYPE_CHECKING:
     from femur_nnunet.phantom.bone_geometry import BoneGeometry
@@ -31,6 +32,8 @@ SideName = Literal["left", "right"]
 SIDES: tuple[SideName, SideName] = ("left", "right")
 # Bone of both sides of a joint stays this far apart however a leg is turned or a joint is worn.
 LEAST_CLEARANCE_MM = 1.8
+# Standard deviation of the cortex's thickness over a bone's surface, as a share.
+CORTEX_SPREAD = 0.16
 _NOT_SCALED = ("joint_gap_mm", "bow_radius_mm")
 
 
@@ -66,6 +69,12 @@ class BoneTissue:
     cortex_neck_mm: float
     cortex_trochanteric_mm: float
     cortex_shaft_mm: float
+    # The head's subchondral plate: standard deviation of its thickness over the surface, as a share.
+    head_plate_spread: float = CORTEX_SPREAD
+    # Spongy bone just below the head's surface against its depth, as a share of the head's level; below 0 it fades.
+    head_rim_rise: float = 0.28
+    # Factor on the thickness of the cup's plate.
+    cup_plate_factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,25 @@ class BodyAnatomy:
 
 
 @dataclass(frozen=True)
+class JointSpace:
+    """What lies between head and cup.
+
+    Attributes
+    ----------
+    cartilage_hu : float
+        Cartilage and fluid.
+    narrowing_mm : float
+        So much nearer does the cup come than the anatomy says.
+    clearance_mm : float
+        Bone of both sides keeps this far apart all the same.
+    """
+
+    cartilage_hu: float = CARTILAGE_HU
+    narrowing_mm: float = 0.0
+    clearance_mm: float = LEAST_CLEARANCE_MM
+
+
+@dataclass(frozen=True)
 class Participant:
     """Everything that belongs to a person and not to a scan."""
 
@@ -99,6 +127,7 @@ class Participant:
     body: BodyAnatomy
     texture_seed: int
     findings: Findings = NO_FINDINGS
+    joint: JointSpace = JointSpace()
     # Bones of a label map instead of the analytic ones; their landmarks stand in ``femora``.
     bones_from_map: BoneGeometry | None = None
 

@@ -14,15 +14,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from femur_nnunet.phantom.anatomy import BoneTissue
+from femur_nnunet.phantom.anatomy import CORTEX_SPREAD, BoneTissue
 from femur_nnunet.phantom.shapes import Coordinates, FloatArray, capsule, ellipsoid, smooth_step
 from femur_nnunet.phantom.tissue import texture
 
 REFERENCE_HEAD_RADIUS_MM = 22.5
 # Half the neck's height at a head radius of 22.5 mm.
 NECK_HALF_MAJOR_MM = 16.8
-# Standard deviation of the cortex's thickness over the surface, as a share, and the size of its patches.
-CORTEX_SPREAD = 0.16
+# Size of the patches in which the cortex is thicker or thinner.
 CORTEX_PATCH_MM = 11.0
 SPONGY_PATCH_MM = 8.0
 SPONGY_PATCH_SPREAD = 0.15
@@ -114,8 +113,10 @@ def cortical_thickness(frame: FemurFrame, at: Coordinates, bone: BoneTissue,
     thickness += shaft * (np.float32(bone.cortex_shaft_mm) - thickness)
     if seed is not None:
         patches = texture(at, seed, cell_mm=CORTEX_PATCH_MM)
-        # The head's plate varies as much as the rest, the shaft only half as much.
-        thickness *= np.exp(np.float32(CORTEX_SPREAD) * (1 - np.float32(0.5) * shaft) * patches)
+        # The shaft varies half as much as the rest, the head's plate as the person's bone says.
+        spread = np.float32(CORTEX_SPREAD) * (1 - np.float32(0.5) * shaft)
+        spread += smooth_step(along, 1.1 * radius, 0.6 * radius) * np.float32(bone.head_plate_spread - CORTEX_SPREAD)
+        thickness *= np.exp(spread * patches)
     return thickness
 
 
@@ -210,7 +211,7 @@ def spongy_density(frame: FemurFrame, at: Coordinates, depth_mm: FloatArray, bon
     radius, scale = REFERENCE_HEAD_RADIUS_MM * frame.scale, frame.scale
     along = frame.along_neck(at)
     head = smooth_step(along, 0.8 * radius, 0.3 * radius)
-    density += head * np.float32(0.28 * bone.head_trabecular_mg_cc) * np.exp(
+    density += head * np.float32(bone.head_rim_rise * bone.head_trabecular_mg_cc) * np.exp(
         -np.maximum(depth_mm, np.float32(0)) / np.float32(4.0))
     patches = texture(at, seed + 100, cell_mm=SPONGY_PATCH_MM)
     scar = (along - np.float32(0.12 * radius) - _cross_distance(frame, at) * np.float32(0.0016)) / np.float32(1.3)

@@ -1,4 +1,4 @@
-"""Osteoarthritis of one hip: osteophytes around the head, sclerosis under the joint surface, cysts.
+"""Osteoarthritis of one hip: a narrow gap, osteophytes around the head, sclerosis under the joint surface, cysts.
 
 Osteophytes are bone of the femur: they belong to the mask and to every true quantity.
 """
@@ -44,6 +44,22 @@ def osteophytes(frame: FemurFrame, at: Coordinates, seed: int) -> FloatArray:
         bump = sphere(at, outwards * (radius + rise - size), size)
         field = bump if field is None else np.minimum(field, bump)
     return np.asarray(field, dtype=np.float32)
+
+
+def narrowing(at: Coordinates, by_mm: float, cup_radius_mm: float) -> FloatArray:
+    """Return by how much the hip bone's surface moves towards the head, in mm: fully at the cup, not beyond its wall.
+
+    Parameters
+    ----------
+    at : Coordinates
+        Points in the hip frame, whose origin is the head's centre.
+    by_mm : float
+        Loss of the joint's space.
+    cup_radius_mm : float
+        Inner radius of the cup.
+    """
+    radius = np.sqrt(at.x ** 2 + at.y ** 2 + at.z ** 2)
+    return np.float32(by_mm) * smooth_step(radius, cup_radius_mm + 9.0, cup_radius_mm + 3.0)
 
 
 def worn_density(frame: FemurFrame, at: Coordinates, depth_mm: FloatArray, density: FloatArray,

@@ -36,6 +36,7 @@ def pelvic_cortex(at: Coordinates, bone: BoneTissue, seed: int, *, cup_radius_mm
         roof = smooth_step(at.z, -0.2 * cup_radius_mm, 0.8 * cup_radius_mm)
         at_cup = smooth_step(radius, cup_radius_mm + 8.0, cup_radius_mm + 2.0)
         thickness *= 1 + at_cup * (np.float32(0.15) + np.float32(0.75) * roof)
+        thickness *= 1 + at_cup * np.float32(bone.cup_plate_factor - 1)
         # The iliac wing is a sandwich of two plates thicker than the walls of the pelvis below it.
         thickness *= 1 + np.float32(0.35) * smooth_step(at.z, 35.0, 70.0)
     return thickness

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from femur_nnunet.phantom.anatomy import LEAST_CLEARANCE_MM, SIDES, Participant, SideName
+from femur_nnunet.phantom.anatomy import SIDES, Participant, SideName
 from femur_nnunet.phantom.arms import Arm
 from femur_nnunet.phantom.body_shape import AIR_HU, CENTRE_BEHIND_HEADS_MM, LegLean, body_field
 from femur_nnunet.phantom.bone_geometry import bones_of
@@ -18,7 +18,7 @@ from femur_nnunet.phantom.femur_shape import FemurShape
 from femur_nnunet.phantom.femur_tissue import cortical_density, cortical_thickness, spongy_density
 from femur_nnunet.phantom.foreign_bones import BoneShell, Ribs
 from femur_nnunet.phantom.implants import implant_parts, resected
-from femur_nnunet.phantom.joint_disease import osteophytes, worn_density
+from femur_nnunet.phantom.joint_disease import narrowing, osteophytes, worn_density
 from femur_nnunet.phantom.muscles import HipFrame
 from femur_nnunet.phantom.pelvis_shape import CUP_OPENING
 from femur_nnunet.phantom.pelvis_tissue import CORTICAL_SHARE, pelvic_cortex, pelvic_density, sacral_foramina
@@ -28,13 +28,7 @@ from femur_nnunet.phantom.shapes import Coordinates, FloatArray, coverage, resca
 from femur_nnunet.phantom.soft_tissue import GRAIN_MM, place_soft_tissue
 from femur_nnunet.phantom.spine import LumbarSpine, foot_of_spine
 from femur_nnunet.phantom.tiers import ScannerTier
-from femur_nnunet.phantom.tissue import (
-    CARTILAGE_HU,
-    BoneFill,
-    Tissue,
-    fill_bone,
-    soft_tissue_labels,
-)
+from femur_nnunet.phantom.tissue import BoneFill, Tissue, fill_bone, soft_tissue_labels
 from femur_nnunet.phantom.truth import RIGHT_REGION_OFFSET, axes_truth, region_quantities
 from femur_nnunet.phantom.underlay import FreeUnderlay
 
@@ -233,8 +227,11 @@ class Scene:
         soft = self.hu[box].copy()
         self._fill_femur(side, femur, turned, head)
         field = self.bones.hip_field(side, at)
+        joint = self.participant.joint
+        if joint.narrowing_mm:
+            field -= narrowing(at, joint.narrowing_mm, anatomy.head_radius_mm + anatomy.joint_gap_mm)
         near, within = _overlap(box, turned.box)
-        field[near] = np.maximum(field[near], np.float32(LEAST_CLEARANCE_MM) - turned.distance[within])
+        field[near] = np.maximum(field[near], np.float32(joint.clearance_mm) - turned.distance[within])
         distance, width = self._distance(field)
         self._add_other_bone(box, at, distance, width, soft, Tissue.HIP_BONE,
                              seed=3 if side == "left" else 4,
@@ -359,7 +356,7 @@ class Scene:
         below_rim = at.x * normal[0] + at.y * normal[1] + at.z * normal[2] - np.float32(3)
         share = coverage(np.maximum(sphere(at, (0, 0, 0), radius_mm), below_rim),
                          self.fine.blend_mm)
-        self.hu[box] += share * (np.float32(CARTILAGE_HU) - self.hu[box])
+        self.hu[box] += share * (np.float32(self.participant.joint.cartilage_hu) - self.hu[box])
         self.tissue[box][share > 0.5] = Tissue.OTHER_SOFT
 
     def _add_other_bone(self, box: tuple[slice, slice, slice], at: Coordinates, distance: FloatArray,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from femur_nnunet.phantom.anatomy import SIDES, Participant, Sex, draw_participant, with_findings
+from femur_nnunet.phantom.anatomy import SIDES, JointSpace, Participant, Sex, draw_participant, with_findings
 from femur_nnunet.phantom.anatomy_file import load_anatomy
 from femur_nnunet.phantom.findings import Findings
 from femur_nnunet.phantom.map_preparation import PreparedMap
@@ -26,10 +26,15 @@ def draw_person(drawer: Drawer, prepared: PreparedMap) -> Participant:
         osteoarthritis_share=0.0, osteoporosis_share=0.0, implant_share=0.0, calcified_vessels_share=0.0,
         bladder_contrast_share=0.0)
     person = draw_participant(sex, population, rng)
-    bone = replace(person.bone, texture_share=drawer("texture_share"), marrow_mg_cc=drawer("marrow_mg_cc"))
+    bone = replace(
+        person.bone, head_trabecular_mg_cc=person.bone.head_trabecular_mg_cc * drawer("head_trabecular_factor"),
+        cortex_head_mm=drawer("head_plate_mm"), head_plate_spread=drawer("head_plate_spread"),
+        head_rim_rise=drawer("head_rim_rise"), cup_plate_factor=drawer("cup_plate_factor"),
+        texture_share=drawer("texture_share"), marrow_mg_cc=drawer("marrow_mg_cc"))
+    joint = JointSpace(drawer("cartilage_hu"), drawer("joint_narrowing_mm"), drawer("bone_clearance_mm"))
     body = replace(person.body, fat_hu=drawer("fat_hu"), muscle_hu=drawer("muscle_hu"),
                    muscle_mass=drawer("muscle_mass"), fat_infiltration=drawer("fat_infiltration"))
-    person = replace(person, bone=bone, body=body, pelvic_tilt_deg=drawer("pelvic_tilt_deg"))
+    person = replace(person, bone=bone, body=body, joint=joint, pelvic_tilt_deg=drawer("pelvic_tilt_deg"))
     person = with_findings(person, draw_findings(drawer))
     return with_bones_of(person, prepared, load_anatomy(), rng, bone_size_factor=size, warp_sd_mm=drawer("warp_sd_mm"))
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-RANGES_FILE = Path(__file__).with_name("ranges_v2.json")
+RANGES_FILE = Path(__file__).with_name("ranges_v3.json")
 
 
 @dataclass(frozen=True)

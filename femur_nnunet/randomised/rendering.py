@@ -23,7 +23,7 @@ from femur_nnunet.randomised.ranges import Drawer, ranges_hash
 from femur_nnunet.randomised.surroundings import draw_arms, draw_contrast, draw_underlay
 from femur_nnunet.volume_io.volume import Grid
 
-RENDERING_VERSION = 2
+RENDERING_VERSION = 3
 """Raised whenever the same seed gives another image than before."""
 RENDERING_SCHEMA = 1
 # Less of a femur than this at the edge of a field is not worth a mask.
