@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,32 @@ def test_marrow_in_the_shaft_is_even_and_the_head_is_not(femur_anatomy: FemurAna
     shaft = spongy_density(shape, _points(*(shape.shaft_point + np.array([0, 0, -140.0]) + jitter)), depth, _bone(), 1)
     head = spongy_density(shape, _points(*jitter), depth, _bone(), 1)
     assert shaft.std() < 1.0 < 15.0 < head.std()
+
+
+def test_the_head_s_plate_is_as_patchy_as_the_person_s_bone_says(femur_anatomy: FemurAnatomy) -> None:
+    shape = FemurShape(femur_anatomy)
+    rng = np.random.default_rng(4)
+    ball = rng.normal(size=(400, 3))
+    ball *= 22.0 / np.linalg.norm(ball, axis=1)[:, None]
+    head = _points(*ball[ball @ shape.neck_axis < 0.0])
+    shaft = _points(*(np.array([*shape.shaft_point[:2], -60.0]) + rng.uniform(-15, 15, (200, 3))))
+    even, patchy = _bone(), replace(_bone(), head_plate_spread=0.6)
+
+    def spread(at: Coordinates, bone: BoneTissue) -> float:
+        return float(np.log(cortical_thickness(shape, at, bone, 3) / cortical_thickness(shape, at, bone)).std())
+
+    # Patches of 11 mm read between their points: of the asked spread some four fifths are left.
+    assert 3.2 < spread(head, patchy) / spread(head, even) < 4.3
+    assert np.array_equal(cortical_thickness(shape, shaft, even, 3), cortical_thickness(shape, shaft, patchy, 3))
+
+
+def test_spongy_bone_may_fade_towards_the_head_s_surface(femur_anatomy: FemurAnatomy) -> None:
+    shape = FemurShape(femur_anatomy)
+    at = _points(*([np.array([0.0, -12.0, 8.0])] * 2))
+    depth = np.array([0.0, 12.0], dtype=np.float32)
+    rising = spongy_density(shape, at, depth, replace(_bone(), texture_share=0.0), 3)
+    fading = spongy_density(shape, at, depth, replace(_bone(), texture_share=0.0, head_rim_rise=-0.4), 3)
+    assert rising[0] > rising[1]
+    assert fading[0] < fading[1]
+    # Three times the depth at which the rise has fallen to a third, a twentieth of the difference is left.
+    assert abs(rising[1] - fading[1]) < 0.06 * abs(rising[0] - fading[0])

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from femur_nnunet.phantom.anatomy import FemurAnatomy
 from femur_nnunet.phantom.femur_shape import FemurShape
-from femur_nnunet.phantom.joint_disease import osteophytes, worn_density
+from femur_nnunet.phantom.joint_disease import narrowing, osteophytes, worn_density
 from femur_nnunet.phantom.shapes import Coordinates
 
 
@@ -36,3 +37,10 @@ def test_a_worn_head_is_denser_at_its_pole_and_has_hollows(femur_anatomy: FemurA
     assert density[shallow].mean() > 270
     assert density.min() < 60
     assert abs(density[points[2] < -1].mean() - 200) < 10
+
+
+def test_a_narrow_joint_moves_the_cup_and_not_the_rest_of_the_hip_bone() -> None:
+    cup = 25.0
+    radius = np.array([cup - 2, cup, cup + 3, cup + 9, cup + 30], dtype=np.float32)
+    at = Coordinates(radius * np.float32(0.6), np.zeros_like(radius), radius * np.float32(0.8))
+    assert narrowing(at, 2.0, cup) == pytest.approx([2.0, 2.0, 2.0, 0.0, 0.0], abs=1e-4)

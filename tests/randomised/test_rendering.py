@@ -58,6 +58,23 @@ def test_left_and_right_lie_on_their_sides(plain: Rendering) -> None:
     assert columns[1] > columns[2]
 
 
+def test_a_head_may_lack_its_shell_and_a_joint_its_gap(kit_map: PreparedMap) -> None:
+    """The first box model lost such heads: where the plate is thin and the gap closed, no dark line parts the bones."""
+    shell = rendered(kit_map, head_plate_mm=1.4, head_plate_spread=0.1, joint_narrowing_mm=0.0, bone_clearance_mm=1.8,
+                     head_rim_rise=0.28, head_trabecular_factor=0.8, cartilage_hu=30.0)
+    none = rendered(kit_map, head_plate_mm=0.1, head_plate_spread=0.1, joint_narrowing_mm=2.5, bone_clearance_mm=0.4,
+                    head_rim_rise=-0.5, head_trabecular_factor=1.6, cartilage_hu=150.0)
+    assert np.array_equal(shell.mask, none.mask)
+    femur = shell.mask > 0
+    above = np.nonzero(femur.any(axis=(1, 2)))[0].max()
+    head = np.zeros_like(femur)
+    head[above - 5:above + 1] = True
+    rim = femur & ~ndimage.binary_erosion(femur) & head
+    gap = ndimage.binary_dilation(femur) & ~femur & head
+    assert none.hu[rim].mean() < shell.hu[rim].mean() - 100
+    assert none.hu[gap].mean() > shell.hu[gap].mean() + 60
+
+
 def test_a_hip_with_metal_has_no_label_but_shows_its_metal(kit_map: PreparedMap) -> None:
     scan = rendered(kit_map, metal=True, noise_hu=20.0)
     metal_side = scan.record["metal_side"]
