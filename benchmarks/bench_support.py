@@ -109,9 +109,22 @@ def publish(name: str, rows: list[dict[str, object]], folder: Path, *, threads: 
 
 def provenance(threads: object) -> dict[str, object]:
     """Columns that say where a row was made: command, machine, threads, load, commit."""
-    return {"command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+    return {"command": shown_command(sys.argv),
             "cpu": _cpu_model(), "cores": os.cpu_count(), "threads": threads,
             "load_average": f"{os.getloadavg()[0]:.1f}", "python": platform.python_version(), "commit": _commit()}
+
+
+def shown_command(arguments: Sequence[str]) -> str:
+    """A command line without this machine's folders: an absolute path stands as the name of its option."""
+    shown, option = ["python", f"benchmarks/{Path(arguments[0]).name}"], "PATH"
+    for part in arguments[1:]:
+        if part.startswith("--"):
+            option, _, value = part.partition("=")
+            part = f"{option}={option.lstrip('-').upper()}" if value.startswith("/") else part
+        elif part.startswith("/"):
+            part = option.lstrip("-").upper()
+        shown.append(part)
+    return shlex.join(shown)
 
 
 def _cpu_model() -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from bench_support import provenance
 
 from femur_nnunet.evaluation.density.measurement import measure_femur
 from femur_nnunet.evaluation.density.quantities import QUANTITIES
@@ -141,12 +142,13 @@ def main() -> None:
     options = parser.parse_args()
     files = options.out / "density_landmarks.csv", options.out / "density_accuracy.csv"
     if not options.tables:
+        made = {key: value for key, value in provenance(1).items() if key in ("command", "commit")}
         landmarks: list[Row] = []
         rows: list[Row] = []
         for hip in hips(options.seeds):
             own, regions = measure(*hip)
-            landmarks.append(own)
-            rows += regions
+            landmarks.append({**own, **made})
+            rows += [{**row, **made} for row in regions]
             # Written anew each time: a run that is stopped leaves what it has.
             write(files[0], landmarks)
             write(files[1], rows)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+from bench_support import provenance
 
 from femur_nnunet.phantom.anatomy import SIDES
 from femur_nnunet.phantom.hip_measurement import measure_hips
@@ -136,9 +137,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [row for pair in found for row in pair]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
+        made = {key: value for key, value in provenance(1).items() if key in ("command", "commit")}
+        writer = csv.DictWriter(handle, [*COLUMNS, *made], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows([{**row, **made} for row in rows])
     summary = summarise(rows)
     arguments.out.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(markdown(summary))

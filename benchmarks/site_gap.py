@@ -91,7 +91,8 @@ def do_run(run: Run, folder: Path) -> None:
     predict_and_measure(run, make_cohort(run, run.tier, oracle=oracle), trained)
     cases = case_rows(run, CASE_COLUMNS)
     rows = mean_rows(run, cases, minutes)
-    add_rows(folder / "site_gap_cases.csv", cases)
+    source = {"tiers_sha256": tier_hash()[:12], "kit_version": KIT_VERSION, "commit": made["commit"]}
+    add_rows(folder / "site_gap_cases.csv", [{**case, **source} for case in cases])
     add_rows(folder / "site_gap.csv", [{**row, **made} for row in rows])
     print("\n".join(format_table(list(rows[0]), [list(row.values()) for row in rows])), flush=True)
 
