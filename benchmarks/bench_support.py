@@ -120,8 +120,8 @@ def shown_command(arguments: Sequence[str]) -> str:
     for part in arguments[1:]:
         if part.startswith("--"):
             option, _, value = part.partition("=")
-            part = f"{option}={option.lstrip('-').upper()}" if value.startswith("/") else part
-        elif part.startswith("/"):
+            part = f"{option}={option.lstrip('-').upper()}" if value.startswith(("/", "../")) else part
+        elif part.startswith(("/", "../")):
             part = option.lstrip("-").upper()
         shown.append(part)
     return shlex.join(shown)

@@ -1,6 +1,6 @@
 """The hips on which the box model does worst: three planes through the place of the largest error, both contours.
 
-    python benchmarks/box_gallery.py --work DIR/box --out docs/images/box_worst.png
+    python benchmarks/box_gallery.py --work DIR --out docs/images/box_worst.png
 
 after benchmarks/box_model.py, whose renderings (``--work``) and box_model_hips.csv it reads. Failures teach more than
 means.
@@ -30,13 +30,14 @@ AROUND_MM = 75.0
 
 
 def worst(path: Path, count: int) -> list[dict[str, str]]:
-    """The rows of the lowest Dice, one a scan."""
+    """The rows of the lowest Dice, one a body."""
     with path.open(newline="", encoding="utf-8") as handle:
         rows = sorted(csv.DictReader(handle), key=lambda row: float(row["dice"]))
     chosen: dict[str, dict[str, str]] = {}
     for row in rows:
         # The same body stands in several levels: it would fill the page.
-        chosen.setdefault(row["image"].split("/", 1)[1], row)
+        box, _, body = row["image"].split("/", 2)
+        chosen.setdefault(f"{box}/{body}", row)
     return list(chosen.values())[:count]
 
 
@@ -75,7 +76,7 @@ def draw(axes: Any, scan: Volume, truth: np.ndarray, mask: np.ndarray) -> None:
 def main() -> None:
     """Draw the page."""
     parser = argparse.ArgumentParser(description="The box model's worst hips.")
-    parser.add_argument("--work", type=Path, required=True, help="folder of one box in box_model.py's --work")
+    parser.add_argument("--work", type=Path, required=True, help="box_model.py's --work")
     parser.add_argument("--hips", type=Path, default=RESULTS / "box_model_hips.csv", help="table of all hips")
     parser.add_argument("--model", type=Path, help="model bundle (default: the model in the box)")
     parser.add_argument("--count", type=int, default=8, help="hips (default: 8)")

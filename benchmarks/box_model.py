@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from bench_support import RESULTS, publish
 
 from femur_nnunet.command_line import progress
 from femur_nnunet.drivers.box_model import BUNDLE_NAME
 from femur_nnunet.errors import FemurError
 from femur_nnunet.evaluation.case_metrics import measure
-from femur_nnunet.files import read_json
+from femur_nnunet.files import read_json, sha256_of_file
 from femur_nnunet.randomised.pool import POOL_FILE_NAME, PoolSpec, grow_pool
 from femur_nnunet.randomised.subjects import Subjects
 from femur_nnunet.segmentation.model import SegmentationModel
@@ -49,8 +50,14 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
                    "frame": {**WHOLE, "field_margin_mm": -35.0},
                    "top and bottom": {**WHOLE, "top_above_heads_mm": 30.0, "bottom_below_heads_mm": 50.0},
                    "one hip": {**WHOLE, "field": "left hip"}},
+    "head": {"shell and gap": {"head_plate_mm": 1.0, "head_plate_spread": 0.16, "joint_narrowing_mm": 0.0,
+                               "bone_clearance_mm": 1.8, "head_rim_rise": 0.28},
+             "neither": {"head_plate_mm": 0.15, "head_plate_spread": 0.16, "joint_narrowing_mm": 2.0,
+                         "bone_clearance_mm": 0.6, "head_rim_rise": -0.2}},
     "metal": {"none": {**WHOLE, "metal": False}, "in the other hip": {**WHOLE, "metal": True}},
 }
+# The level that speaks for all has so many times the renderings of the others.
+AS_DRAWN, TIMES_AS_DRAWN = "all drawn", 4
 METRICS = ("dice", "hd95_mm", "assd_mm")
 
 
@@ -71,10 +78,11 @@ def render(box: Path, label_maps: Path, work: Path, *, per_level: int, finest_mm
     if not held_out:
         raise SystemExit(f"{box.name} held no subject out: there is nobody to test on")
     rows = []
-    for _, _, site, fixed in levels(factors):
+    for factor, _, site, fixed in levels(factors):
         # The numbers of a test are the seed's own: the training's renderings have another one.
         spec = PoolSpec(label_maps, Subjects(tuple(held_out)), seed, finest_mm, fixed=tuple(fixed.items()))
-        summary = grow_pool(spec, per_level, work / site, jobs=jobs, map_cache=map_cache or work / "maps")
+        count = per_level * (TIMES_AS_DRAWN if factor == AS_DRAWN else 1)
+        summary = grow_pool(spec, count, work / site, jobs=jobs, map_cache=map_cache or work / "maps")
         rows += [{**row, "site": site, **{part: f"{site}/{row[part]}" for part in ("image", "mask")}}
                  for row in summary.rows]
     return rows
@@ -100,7 +108,8 @@ def segment(work: Path, rows: list[dict[str, str]], model: SegmentationModel) ->
                 continue
             # The pool's axes run along LPS, as the metrics want them.
             status, values = measure(truth == label, mask == label, (z_mm, y_mm, x_mm))
-            yield {"site": row["site"], "participant_id": row["participant_id"], "image": row["image"], "side": name,
+            yield {"site": row["site"], "participant_id": row["participant_id"],
+                   "image": f"{work.name}/{row['image']}", "side": name,
                    "status": status.value, "swapped": bool((truth[mask == label] == 3 - label).any()),
                    **{metric: round(values[metric], 4) for metric in METRICS}}
 
@@ -119,6 +128,7 @@ def table(cases: list[dict[str, Any]], factors: Sequence[str] = tuple(FACTORS)) 
             worst = min if metric == "dice" else max
             for name, of in (("mean", statistics.fmean), ("median", statistics.median), ("worst", worst)):
                 row[f"{metric}_{name}"] = round(of(values), 4) if values else ""
+        row["bundle_sha256"] = " ".join(sorted({case["bundle_sha256"] for case in own}))
         row["fixed"] = " ".join(f"{name}={value}" for name, value in fixed.items())
         rows.append(row)
     return rows
@@ -132,7 +142,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for renderings and predictions")
     parser.add_argument("--factors", nargs="+", choices=tuple(FACTORS), default=tuple(FACTORS), metavar="FACTOR",
                         help=f"some of {', '.join(FACTORS)} (default: all)")
-    parser.add_argument("--per-level", type=int, default=4, help="renderings a level and box (default: 4)")
+    parser.add_argument("--per-level", type=int, default=4,
+                        help="renderings a level and box, four times as many of all drawn (default: 4)")
     parser.add_argument("--finest", type=float, default=1.5, help="finest voxel in mm (default: 1.5)")
     parser.add_argument("--seed", type=int, default=7, help="seed of the test renderings (default: 7)")
     parser.add_argument("--jobs", type=int, default=1, help="worker processes (default: 1)")
@@ -147,9 +158,11 @@ def main() -> None:
                       finest_mm=arguments.finest, seed=arguments.seed, jobs=arguments.jobs,
                       map_cache=arguments.map_cache, factors=arguments.factors)
         model = SegmentationModel.of_bundle(box / BUNDLE_NAME, device=arguments.device)
-        cases += segment(work, rows, model)
-    publish("box_model_hips.csv", cases, arguments.out)
-    publish("box_model.csv", table(cases, arguments.factors), arguments.out)
+        bundle = {"bundle_sha256": sha256_of_file(box / BUNDLE_NAME)[:12]}
+        cases += [{**case, **bundle} for case in segment(work, rows, model)]
+    threads = torch.get_num_threads()
+    publish("box_model_hips.csv", cases, arguments.out, threads=threads)
+    publish("box_model.csv", table(cases, arguments.factors), arguments.out, threads=threads)
 
 
 if __name__ == "__main__":

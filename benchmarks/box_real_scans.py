@@ -1,9 +1,10 @@
-"""A model bundle on real scans: one femur with two hand-drawn references, and scans without any femur.
+"""A model bundle on real scans: one femur with two references, and scans without any femur.
 
     python benchmarks/box_real_scans.py --ct pelvis.nii.gz --femur-free abdomen_folder head_folder
 
-The references of the CT's right, intact femur lie in benchmarks/references and were drawn by hand, apart from each
-other, before any prediction of this model on that scan was looked at (references/README.md). Their agreement is the
+The references of the CT's right, intact femur lie in benchmarks/references and were drawn with hand tools by two AI
+annotators, apart from each other, before any prediction of a model in the box on that scan was looked at
+(references/README.md). Their agreement is the
 ceiling of what can be shown. Femur-free: the given scans, and the CT's own slices from 15 mm above the right head
 upwards. For those the table holds what the networks call femur in the whole image before any filter, and what
 femur_segment makes of it.
@@ -18,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from bench_support import RESULTS, publish
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from femur_nnunet.errors import FemurError
 from femur_nnunet.evaluation.case_metrics import measure
+from femur_nnunet.files import sha256_of_file
 from femur_nnunet.segmentation.hip_prediction import PredictionOptions, predict_hip
+from femur_nnunet.segmentation.model import box_model_path
 from femur_nnunet.segmentation.scan_sides import find_sides
 from femur_nnunet.segmentation.segment import LABEL_OF_SIDE, Segmentation, ready_model, segment_volume
 from femur_nnunet.volume_io import Grid, ReadingRules, Volume, orient_to_lps, read_mask, read_volume
@@ -117,10 +121,13 @@ def main() -> None:
     print(*(f"{femur.side}: {femur.volume_ml:.1f} ml, {femur.looked_at}" for femur in result.femora),
           *map(str, result.findings), sep="\n", flush=True)
     rows, femur = reference_rows(scan, result)
-    publish("box_real_ct.csv", rows, arguments.out)
+    source = {"bundle_sha256": sha256_of_file(arguments.model or box_model_path())[:12]}
+    threads = torch.get_num_threads()
+    publish("box_real_ct.csv", [{**row, **source} for row in rows], arguments.out, threads=threads)
     free = [("the CT above the joint", above_the_joint(scan, femur))]
     free += [(path.name, read_volume(path, rules=SOUND_RULES)) for path in arguments.femur_free]
-    publish("box_femur_free.csv", [femur_free_row(name, volume, model) for name, volume in free], arguments.out)
+    publish("box_femur_free.csv", [{**femur_free_row(name, volume, model), **source} for name, volume in free],
+            arguments.out, threads=threads)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Generic, TypeVar, cast
 
 import joblib
-from joblib._parallel_backends import LokyBackend
 from joblib.parallel import get_active_backend
 
 from femur_nnunet.command_line import worker_count
@@ -32,6 +31,7 @@ from femur_nnunet.volume_io.archives import remove_folders_of
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 START_LIMIT_S = 300.0
+_LOCAL_BACKENDS = "joblib._parallel_backends"
 _MAIN = "import sys; sys.path[:] = {path!r}; from femur_nnunet.dataset_conversion.row_workers import serve; serve()"
 # What a process raises by what it does itself; any other signal is sent by somebody else.
 _OWN_SIGNALS = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"})
@@ -76,7 +76,8 @@ def run_rows(function: Callable[[Task], Result], tasks: Sequence[Task], options:
         File descriptor of the target's lock, which the workers hold as well.
     """
     jobs = max(1, min(worker_count(options.jobs), len(tasks)))
-    if jobs > 1 and not isinstance(get_active_backend()[0], LokyBackend):
+    # joblib's own backends are of this machine, where the workers below are better guarded.
+    if jobs > 1 and type(get_active_backend()[0]).__module__ != _LOCAL_BACKENDS:
         rows = joblib.Parallel(n_jobs=jobs, return_as="generator")(
             joblib.delayed(_run_row)(function, task, options.row_limit_s) for task in tasks)
         return cast(Iterator[Result | WorkerLoss], rows)
@@ -87,12 +88,14 @@ def run_rows(function: Callable[[Task], Result], tasks: Sequence[Task], options:
 
 def _run_row(function: Callable[[Task], Result], task: Task, time_limit_s: float) -> Result | WorkerLoss:
     """Run one row in a process of its own, on whatever machine this is: the guards are those of a local run."""
-    (result,) = run_in_workers(function, [task], 1, time_limit_s=time_limit_s)
+    # Its neighbours on that machine have rows of their own.
+    (result,) = run_in_workers(function, [task], 1, time_limit_s=time_limit_s, threads=1)
     return result
 
 
 def run_in_workers(function: Callable[[Task], Result], tasks: Sequence[Task], n_workers: int, *,
-                   time_limit_s: float, held: Sequence[int] = ()) -> Iterator[Result | WorkerLoss]:
+                   time_limit_s: float, held: Sequence[int] = (),
+                   threads: int | None = None) -> Iterator[Result | WorkerLoss]:
     """Yield the results of ``function`` in the order of the tasks, a :class:`WorkerLoss` where a worker was lost.
 
     Parameters
@@ -107,18 +110,20 @@ def run_in_workers(function: Callable[[Task], Result], tasks: Sequence[Task], n_
         After which a task is given up.
     held : sequence of int
         File descriptors that the workers hold as well, such as that of a lock.
+    threads : int, optional
+        Threads of a worker; without it the machine's processors are shared out.
 
     Raises
     ------
     FemurError
         A worker cannot be started at all.
     """
-    pool = _Pool(function, time_limit_s, tuple(held), n_workers)
+    pool = _Pool(function, time_limit_s, tuple(held), threads or max(1, (os.cpu_count() or 1) // n_workers))
     for numbered in enumerate(tasks):
         pool.waiting.put(numbered)
-    threads = [threading.Thread(target=pool.drive, daemon=True) for _ in range(n_workers)]
-    for thread in threads:
-        thread.start()
+    drivers = [threading.Thread(target=pool.drive, daemon=True) for _ in range(n_workers)]
+    for driver in drivers:
+        driver.start()
     done: dict[int, Any] = {}
     try:
         for number in range(len(tasks)):
@@ -130,8 +135,8 @@ def run_in_workers(function: Callable[[Task], Result], tasks: Sequence[Task], n_
             yield done.pop(number)
     finally:
         pool.stop()
-        for thread in threads:
-            thread.join()
+        for driver in drivers:
+            driver.join()
 
 
 @dataclass
@@ -139,7 +144,7 @@ class _Pool(Generic[Task, Result]):
     function: Callable[[Task], Result]
     time_limit_s: float
     held: tuple[int, ...]
-    n_workers: int
+    threads_of_each: int
     waiting: queue.SimpleQueue[tuple[int, Task]] = field(default_factory=queue.SimpleQueue)
     finished: queue.SimpleQueue[tuple[int, Result | WorkerLoss | FemurError]] = field(
         default_factory=queue.SimpleQueue)
@@ -191,7 +196,7 @@ class _Pool(Generic[Task, Result]):
                 break
 
     def _start(self) -> subprocess.Popen[bytes] | None:
-        threads = str(max(1, (os.cpu_count() or 1) // self.n_workers))
+        threads = str(self.threads_of_each)
         with self._guard:
             if self._stopped:
                 return None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -21,6 +21,8 @@ from femur_nnunet.argument_types import count, dataset_number
 from femur_nnunet.errors import FemurError
 
 LOGGER_NAME = "femur_nnunet"
+# Of a command that the user stopped, as shells have it.
+STOPPED = 130
 Item = TypeVar("Item")
 _BAR_FORM = {"dynamic_ncols": True, "mininterval": 0.5}
 
@@ -47,6 +49,34 @@ class CommandResult:
     essential: bool = False
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose refusals are JSON too where ``--json`` is among the words; so are those of its actions."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, and remember the words for a refusal."""
+        if not self._words:
+            self._words = list(sys.argv[1:] if args is None else args)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    parser._words = self._words
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Tell what is wrong and end with exit code 2.
+
+        Raises
+        ------
+        SystemExit
+            Always.
+        """
+        if "--json" in self._words:
+            print(json.dumps({"exit_code": int(ExitCode.USAGE), "error": message}, indent=2))
+        super().error(message)
+
+
 def make_parser(prog: str, description: str, example: str, *, out: str | None = None, jobs: bool = False,
                 device: bool = False, seed: int | None = None) -> argparse.ArgumentParser:
     """Return a parser with the options that all commands share.
@@ -66,7 +96,7 @@ def make_parser(prog: str, description: str, example: str, *, out: str | None = 
     seed : int, optional
         Default of ``--seed``; without it the command has no such option.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog, description=description, epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     common = parser.add_argument_group("common options")
@@ -137,8 +167,11 @@ def run_command(parser: argparse.ArgumentParser, body: Callable[[argparse.Namesp
     except FemurError as error:
         return _tell_failure(parser.prog, error, as_json=arguments.json)
     except KeyboardInterrupt:
-        print(f"{parser.prog}: stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+        stopped = "stopped; run the same command again to go on"
+        print(f"{parser.prog}: {stopped}", file=sys.stderr)
+        if arguments.json:
+            print(json.dumps({"exit_code": STOPPED, "error": stopped}, indent=2))
+        return STOPPED
     except OSError as error:
         # Names of files may be names of patients: they are told on request alone.
         where = f" at {error.filename}" if arguments.verbose and error.filename else ""
@@ -165,6 +198,10 @@ def _tell_failure(prog: str, failure: FemurError, *, as_json: bool) -> int:
     return failure.exit_code
 
 
+class _CommandHandler(logging.StreamHandler[Any]):
+    """The handler of the command that runs; those of a program that calls commands stay beside it."""
+
+
 class _LineFormatter(logging.Formatter):
     """One form for what commands tell: ``femur_eval: warning: ...``, as errors have it."""
 
@@ -182,9 +219,9 @@ def configure_logging(prog: str, *, quiet: bool = False, verbose: bool = False) 
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
-    handler = logging.StreamHandler()
+    handler = _CommandHandler()
     handler.setFormatter(_LineFormatter(prog))
-    logger.handlers = [handler]
+    logger.handlers = [*(other for other in logger.handlers if not isinstance(other, _CommandHandler)), handler]
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -204,7 +241,23 @@ def progress(items: Iterable[Item], *, description: str, total: int | None = Non
 
 def progress_bar(*, description: str, total: int | None = None, unit: str = "it", quiet: bool = False) -> Any:
     """Return a bar like that of :func:`progress` that is moved by hand; without ``total`` it counts alone."""
-    return tqdm(desc=description, total=total, unit=unit, disable=quiet, **_BAR_FORM)
+    return NoBar() if quiet else tqdm(desc=description, total=total, unit=unit, **_BAR_FORM)
+
+
+class NoBar:
+    """What stands for a bar that is not shown, without tqdm's locks (see :func:`progress`)."""
+
+    def __enter__(self) -> NoBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, by: float = 1) -> None:
+        """Take a step and show nothing."""
+
+    def set_description(self, text: str) -> None:
+        """Take a description and show nothing."""
 
 
 def worker_count(jobs: int) -> int:

@@ -20,6 +20,8 @@ RUN_RECORD_NAME = "run.json"
 RUN_RECORD_SCHEMA = 1
 _REPORTED_PACKAGES = ("nnunetv2", "torch", "batchgenerators", "SimpleITK", "scikit-image", "numpy", "pandas",
                       "scipy", "pydicom", "highdicom")
+# They change what is shown and nothing of what is made; a command also sets one for another.
+_OPTIONS_OF_DISPLAY = frozenset({"quiet", "verbose", "json"})
 
 
 @dataclass
@@ -64,7 +66,8 @@ class RunRecord:
         content = {
             "schema": RUN_RECORD_SCHEMA,
             "command": self.command,
-            "arguments": {key: self._argument(value) for key, value in self.arguments.items()},
+            "arguments": {key: self._argument(value) for key, value in self.arguments.items()
+                          if key not in _OPTIONS_OF_DISPLAY},
             "seed": self.seed,
             "versions": package_versions(),
             "platform": platform.platform(),

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from femur_nnunet.command_line import (
     CommandResult,
@@ -14,6 +16,7 @@ from femur_nnunet.command_line import (
     format_table,
     get_logger,
     make_parser,
+    progress_bar,
     run_command,
     worker_count,
 )
@@ -78,6 +81,40 @@ def test_json_hides_the_bars(tmp_path):
     for options in ([], ["--json"], ["--quiet"]):
         run_command(parser(), body, ["--out", str(tmp_path), *options])
     assert seen == [False, True, True]
+
+
+def test_a_stopped_command_says_so_in_json(capsys, tmp_path):
+    def body(_):
+        raise KeyboardInterrupt
+
+    assert run_command(parser(), body, ["--out", str(tmp_path), "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 130
+
+
+def test_a_program_that_calls_a_command_keeps_its_own_log(tmp_path):
+    logger, own = logging.getLogger("femur_nnunet"), logging.NullHandler()
+    logger.addHandler(own)
+    try:
+        run_command(parser(), lambda _: CommandResult(), ["--out", str(tmp_path)])
+        once = len(logger.handlers)
+        run_command(parser(), lambda _: CommandResult(), ["--out", str(tmp_path)])
+        assert own in logger.handlers
+        assert len(logger.handlers) == once
+    finally:
+        logger.removeHandler(own)
+
+
+def test_a_bar_that_is_not_shown_takes_none_of_tqdms_locks(monkeypatch):
+    monkeypatch.setattr(tqdm, "get_lock", lambda: pytest.fail("a lock that forked processes share"))
+    with progress_bar(description="steps", total=3, quiet=True) as bar:
+        bar.set_description("first")
+        bar.update()
+
+
+def test_the_run_record_holds_no_option_of_display(tmp_path):
+    """--json sets --quiet for the bars: as a record of what was asked for that would be untrue."""
+    record = RunRecord("femur_try", {"n": 3, "quiet": True, "json": True, "verbose": False})
+    assert json.loads(record.write(tmp_path, exit_code=0).read_text())["arguments"] == {"n": 3}
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(tmp_path):

@@ -159,6 +159,25 @@ def test_an_option_that_there_is_not_is_exit_code_2_and_told_in_the_commands_nam
     assert told.err.splitlines()[-1].startswith(f"{command}: error: ")
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("words", [["--json", "--no-such-option"], ["--no-such-option", "--json"]])
+def test_a_refused_option_is_json_on_request(command, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        module_of(command).main(words)
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    assert answer["exit_code"] == 2
+    assert told.err.splitlines()[-1] == f"{command}: error: {answer['error']}"
+
+
+@pytest.mark.parametrize("words", [["--json", "show"], ["show", "--json"]])
+def test_an_action_refuses_in_json_wherever_the_option_stands(words, capsys):
+    with pytest.raises(SystemExit):
+        module_of("femur_model").main(words)
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 2
+
+
 @pytest.mark.parametrize("command", BAD_CALLS)
 def test_what_cannot_be_is_one_line_on_standard_error_and_json_on_request(command, tmp_path, monkeypatch, capsys):
     for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):

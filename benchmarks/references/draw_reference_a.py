@@ -1,4 +1,4 @@
-"""Draw hand reference A of the right proximal femur in the 3 mm pelvis CT.
+"""Draw reference A, by an AI annotator, of the right proximal femur in the 3 mm pelvis CT.
 
 The head inside the joint is a hand-measured surface (radius by elevation about a hand-set centre); the rest is a
 local half-maximum threshold inside hand-drawn polygons, filled slice by slice. All positions are voxel indices.

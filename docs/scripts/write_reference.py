@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import fields
@@ -103,8 +104,8 @@ def attribute_meanings(docstring: str) -> dict[tuple[str, ...], str]:
     """
     found: dict[tuple[str, ...], str] = {}
     names: tuple[str, ...] = ()
-    for line in docstring.partition("----------\n")[2].splitlines():
-        head = re.fullmatch(r" {4}(\w[\w, ]*?) : .+", line)
+    for line in inspect.cleandoc(docstring).partition("----------\n")[2].splitlines():
+        head = re.fullmatch(r"(\w[\w, ]*?) : .+", line)
         if head:
             names = tuple(head[1].split(", "))
             found[names] = ""

@@ -95,6 +95,17 @@ def results_folder(folder: Path, size: BoxSize) -> Path:
     return folder / "nnUNet_results" / DATASET_FOLDER / f"{TRAINER}__{plans_name(size)}__3d_fullres"
 
 
+def plan_options(size: BoxSize) -> tuple[str, ...]:
+    """Return the options of femur_plan by which a box model is planned, and whatever is to be compared with one."""
+    settings = {"sampling.labelled_patches": size.patches, "augmentation.rotation_degrees": 15,
+                "augmentation.nnunet_intensity": "false", "schedule.iterations_per_epoch": size.iterations_per_epoch,
+                "schedule.whole_scan_validation": "false", "splits.allow_all": "true",
+                "optimiser.warmup_epochs": min(2, size.epochs - 1)}
+    return ("--architecture", "unet", "--preset", size.preset, "--spacing", ",".join([f"{size.spacing_mm:g}"] * 3),
+            "--epochs", str(size.epochs), *(part for key, value in settings.items()
+                                            for part in ("--set", f"{key}={value}")))
+
+
 def box_steps(folder: Path, run: BoxRun, *, jobs: int, device: str) -> list[Step]:
     """Return the commands that make the model, each one that a user would type."""
     environment = nnunet_environment(folder)
@@ -103,11 +114,6 @@ def box_steps(folder: Path, run: BoxRun, *, jobs: int, device: str) -> list[Step
     held_out = ("--held-out", ",".join(run.held_out)) if run.held_out else ("--held-out-count",
                                                                              str(run.held_out_count))
     cache = ("--map-cache", str(run.map_cache)) if run.map_cache else ()
-    settings = {"sampling.labelled_patches": size.patches, "augmentation.rotation_degrees": 15,
-                "augmentation.nnunet_intensity": "false", "schedule.iterations_per_epoch": size.iterations_per_epoch,
-                "schedule.whole_scan_validation": "false", "splits.allow_all": "true",
-                "optimiser.warmup_epochs": min(2, size.epochs - 1)}
-    spacing = ",".join([f"{size.spacing_mm:g}"] * 3)
     return [
         Step("render", "Render the pool of synthetic scans",
              ("femur_renderings", "--label-maps", str(run.label_maps), "--n", str(size.renderings), "--seed", seed,
@@ -119,10 +125,7 @@ def box_steps(folder: Path, run: BoxRun, *, jobs: int, device: str) -> list[Step
              # One body of hundreds may be narrower than two hips need in life: it is left out, and the report says so.
              accepted_codes=(0, 1)),
         Step("plan", "Fingerprint, plan and preprocess",
-             ("femur_plan", "-d", str(DATASET_ID), "--architecture", "unet", "--preset", size.preset, "--spacing",
-              spacing, "--epochs", str(size.epochs), "--seed", seed,
-              *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")), *common),
-             environment),
+             ("femur_plan", "-d", str(DATASET_ID), *plan_options(size), "--seed", seed, *common), environment),
         Step("train", f"Train {TRAINER} on the renderings",
              ("nnUNetv2_train", str(DATASET_ID), "3d_fullres", run.fold, "-tr", TRAINER, "-p", plans_name(size),
               "-device", device), {**environment, "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,7 +101,10 @@ def _or_none(value: float | None, form: str) -> str:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0.1 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"needs a number from 0.1 to 1; got {text!r}")
     return value

@@ -9,6 +9,7 @@ import pytest
 from markdown_pages import ROOT, Page
 
 PAGE = Page(ROOT / "docs" / "results.md")
+CASES_OF_A_RUN = {"site_gap_cases.csv"}
 TABLES = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))
 
 
@@ -29,8 +30,10 @@ def test_a_committed_table_is_listed_with_command_commit_and_date(path):
     with path.open(newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     for row in rows:
-        assert row.get("commit", commit).removesuffix("-dirty") in commit
-        assert row.get("command", command.strip("`")).startswith(command.strip("`"))
+        assert row["commit"].removesuffix("-dirty") in [word.removesuffix("-dirty") for word in commit.split(", ")]
+        # The rows of single cases are those of a run whose command stands in its table of means.
+        if "command" in row or path.name not in CASES_OF_A_RUN:
+            assert row["command"].startswith(command.strip("`"))
 
 
 def test_no_table_is_listed_that_is_not_there():
