@@ -45,7 +45,8 @@ def cut_into_cases(volume: Volume, side: Side, mask: NDArray[np.uint8] | None, *
     side : {"left", "right", "both"}
         Side of the manifest row.
     mask : ndarray, optional
-        On the scan's own grid, from :func:`~femur_nnunet.dataset_conversion.mask_values.interpret_mask`.
+        Shape ``(k, j, i)`` of the scan's own grid, from
+        :func:`~femur_nnunet.dataset_conversion.mask_values.interpret_mask`.
     keep_unlabelled_hip : bool
         Keep a hip without mask voxels although the scan has a mask.
     keep_bilateral : bool

@@ -23,7 +23,7 @@ def interpret_mask(mask: NDArray[np.uint8], side: Side, mask_labels: MaskLabels 
     Parameters
     ----------
     mask : ndarray
-        Values as delivered.
+        Values as delivered, in any shape.
     side : {"left", "right", "both"}
         Side of the manifest row. A single side keeps its own femur alone.
     mask_labels : tuple, optional
@@ -35,7 +35,7 @@ def interpret_mask(mask: NDArray[np.uint8], side: Side, mask_labels: MaskLabels 
     Returns
     -------
     ndarray
-        uint8: 1 left, 2 right, 3 a femur of unknown side (only for ``both``).
+        uint8 in the same shape: 1 left, 2 right, 3 a femur of unknown side (only for ``both``).
 
     Raises
     ------

@@ -58,7 +58,7 @@ class AgreementRow:
     p_value : float
         Of Pearson's r.
     tost_margin, tost_p : float
-        Margin and p-value of the equivalence test.
+        Margin, in the unit of the quantity, and p-value of the equivalence test.
     unit : str
         Unit of the quantity, and so of bias, limits, intercept and margin.
     """
@@ -100,6 +100,7 @@ def agreement_row(reference: NDArray[np.float64], measured: NDArray[np.float64],
                   resampled: tuple[Estimate, Estimate] | None = None) -> AgreementRow:
     """Return every statistic of agreement of two arrays of one value a participant.
 
+    ``tost_margin`` is in the unit of the quantity; without it there is no equivalence test.
     ``resampled`` are R2 and concordance where they were computed already, for many quantities at once.
     """
     names = (quantity, region.value, site, sex)
@@ -132,7 +133,10 @@ def _values(row: AgreementRow, names: Iterable[str]) -> list[float]:
 
 def paired_means(rows: Sequence[CaseRow], first: str,
                  second: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return two metrics as participants' means, over the rows that have both, in one order of participants."""
+    """Return two metrics as participants' means, over the rows that have both.
+
+    Both have the shape (participants,), in one order of participants.
+    """
     usable = [row for row in rows if math.isfinite(row.metrics[first]) and math.isfinite(row.metrics[second])]
     means = [participant_means(usable, metric) for metric in (first, second)]
     reference, measured = (np.asarray(list(one.values()), dtype=np.float64) for one in means)

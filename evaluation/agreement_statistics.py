@@ -42,7 +42,7 @@ def limits_of_agreement(reference: FloatArray, measured: FloatArray) -> LimitsOf
     """Return bias and 95 % limits of ``measured - reference`` (Bland & Altman 1986).
 
     Limits are ``bias +- 1.96 s``; their standard error is ``s sqrt(1/n + 1.96^2 / (2 (n - 1)))``
-    (Bland & Altman 1999, section 2.1), intervals by Student's t.
+    (Bland & Altman 1999, section 2.1), intervals by Student's t. One value a participant in each array, in one order.
     """
     difference = measured - reference
     n = difference.size
@@ -58,7 +58,10 @@ def limits_of_agreement(reference: FloatArray, measured: FloatArray) -> LimitsOf
 
 
 def regression_line(reference: FloatArray, measured: FloatArray) -> tuple[Estimate, Estimate]:
-    """Return slope and intercept of the least-squares line of ``measured`` on ``reference``."""
+    """Return slope and intercept of the least-squares line of ``measured`` on ``reference``.
+
+    One value a participant in each array, in one order.
+    """
     n = reference.size
     spread = float(((reference - reference.mean()) ** 2).sum()) if n else 0.0
     if n < 3 or spread == 0:
@@ -75,8 +78,8 @@ def regression_line(reference: FloatArray, measured: FloatArray) -> tuple[Estima
 def standard_error_of_estimate(reference: FloatArray, measured: FloatArray) -> float:
     """Return ``sqrt(SSE / (n - 2))`` about the least-squares line of ``measured`` on ``reference``.
 
-    In the unit of the quantity; unlike R2 it does not grow with the spread of the participants. NaN with
-    fewer than three participants or equal references.
+    One value a participant in each array, in one order. In the unit of the quantity; unlike R2 it
+    does not grow with the spread of the participants. NaN with fewer than three participants or equal references.
     """
     slope, intercept = (one.value for one in regression_line(reference, measured))
     if not math.isfinite(slope):
@@ -89,13 +92,17 @@ def coefficient_of_determination(reference: FloatArray, measured: FloatArray, *,
     """Return ``R2 = 1 - SSE / SST`` about the line of identity.
 
     ``SSE`` sums the squares of ``measured - reference``, ``SST`` those of ``reference`` about its
-    mean: a bias lowers it, which the square of Pearson's r hides. Bootstrap interval.
+    mean: a bias lowers it, which the square of Pearson's r hides. Bootstrap interval. One
+    value a participant in each array, in one order.
     """
     return _resampled(reference, measured, _r2, resamples, rng)
 
 
 def pearson(reference: FloatArray, measured: FloatArray) -> tuple[Estimate, float]:
-    """Return Pearson's r, its interval by Fisher's z, and its two-sided p-value."""
+    """Return Pearson's r, its interval by Fisher's z, and its two-sided p-value.
+
+    One value a participant in each array, in one order.
+    """
     n = reference.size
     if n < 3 or np.ptp(reference) == 0 or np.ptp(measured) == 0:
         return Estimate(), math.nan
@@ -110,7 +117,8 @@ def concordance(reference: FloatArray, measured: FloatArray, *, resamples: int,
                 rng: np.random.Generator) -> Estimate:
     """Return Lin's concordance correlation ``2 s_xy / (s_x^2 + s_y^2 + (mean_x - mean_y)^2)`` (Lin 1989).
 
-    Variances and covariance are over n, as in the paper. Bootstrap interval.
+    Variances and covariance are over n, as in the paper. Bootstrap interval. One value a
+    participant in each array, in one order.
     """
     return _resampled(reference, measured, _ccc, resamples, rng)
 
@@ -200,8 +208,8 @@ def intraclass_correlations(ratings: FloatArray) -> tuple[Estimate, Estimate]:
 def equivalence_p(reference: FloatArray, measured: FloatArray, margin: float | None) -> float:
     """Return the p-value of two one-sided paired t-tests (TOST, Schuirmann 1987).
 
-    Small where the mean difference lies inside ``+- margin``. NaN without a margin or for fewer than
-    two participants.
+    Small where the mean difference lies inside ``+- margin``, which is in the unit of the quantity. One value a
+    participant in each array, in one order. NaN without a margin or for fewer than two participants.
     """
     difference = measured - reference
     n = difference.size

@@ -54,7 +54,7 @@ def resample_counts(size: int, resamples: int, rng: np.random.Generator) -> Floa
 
 
 def percentile_interval(values: FloatArray) -> tuple[float, float]:
-    """Return the central 95 % of bootstrap values; NaN values are left out."""
+    """Return the central 95 % of bootstrap values of any shape; NaN values are left out."""
     values = values[np.isfinite(values)]
     if not values.size:
         return math.nan, math.nan
@@ -64,13 +64,16 @@ def percentile_interval(values: FloatArray) -> tuple[float, float]:
 
 
 def mean_interval(values: FloatArray, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Return the interval of the mean."""
+    """Return the interval of the mean of values of shape (participants,)."""
     return bootstrap_interval(lambda picked: values[picked].mean(axis=1), values.size, resamples, rng)
 
 
 def difference_interval(first: FloatArray, second: FloatArray, resamples: int,
                         rng: np.random.Generator) -> tuple[float, float]:
-    """Return the interval of ``mean(second) - mean(first)``, the two groups resampled apart."""
+    """Return the interval of ``mean(second) - mean(first)``, the two groups resampled apart.
+
+    Each holds one value a participant.
+    """
     if min(first.size, second.size) < 2 or resamples < 1:
         return math.nan, math.nan
     means = [group[rng.integers(0, group.size, size=(resamples, group.size))].mean(axis=1)
@@ -81,10 +84,10 @@ def difference_interval(first: FloatArray, second: FloatArray, resamples: int,
 def unpaired_permutation_p(first: FloatArray, second: FloatArray, rng: np.random.Generator) -> float:
     """Return the two-sided p-value of a difference of means between two independent groups.
 
-    The group labels are permuted; p is the part of arrangements whose absolute difference of means is
-    at least the one seen. All arrangements are gone through where there are at most 10,000, otherwise
-    9,999 random ones and the one seen (Phipson & Smyth 2010). NaN where a group is empty or both
-    hold one value.
+    Each holds one value a participant. The group labels are permuted; p is the part of arrangements whose
+    absolute difference of means is at least the one seen. All arrangements are gone through where there
+    are at most 10,000, otherwise 9,999 random ones and the one seen (Phipson & Smyth 2010). NaN where a
+    group is empty or both hold one value.
     """
     if min(first.size, second.size) == 0 or first.size + second.size < 3:
         return math.nan
@@ -101,7 +104,7 @@ def unpaired_permutation_p(first: FloatArray, second: FloatArray, rng: np.random
 def paired_permutation_p(differences: FloatArray, rng: np.random.Generator) -> float:
     """Return the two-sided p-value of a mean of paired differences, by permuting their signs.
 
-    Exact up to 13 participants, 9,999 random sign patterns and the one seen above that. NaN for
+    One value a participant. Exact up to 13 of them, 9,999 random sign patterns and the one seen above that. NaN for
     fewer than two.
     """
     count = differences.size
@@ -116,7 +119,10 @@ def paired_permutation_p(differences: FloatArray, rng: np.random.Generator) -> f
 
 
 def cliffs_delta(first: FloatArray, second: FloatArray) -> float:
-    """Return Cliff's delta: P(second > first) - P(second < first) over all pairs (Cliff 1993)."""
+    """Return Cliff's delta: P(second > first) - P(second < first) over all pairs (Cliff 1993).
+
+    Each group holds one value a participant.
+    """
     if min(first.size, second.size) == 0:
         return math.nan
     ordered = np.sort(first)
@@ -126,7 +132,7 @@ def cliffs_delta(first: FloatArray, second: FloatArray) -> float:
 
 
 def holm(p_values: FloatArray) -> FloatArray:
-    """Return p-values adjusted after Holm 1979; NaN stays NaN and takes no part."""
+    """Return p-values of shape (tests,) adjusted after Holm 1979, in their order; NaN stays NaN and takes no part."""
     adjusted = np.full(p_values.shape, math.nan)
     known = np.flatnonzero(np.isfinite(p_values))
     largest = 0.0

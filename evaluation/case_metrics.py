@@ -60,7 +60,7 @@ def measure(reference: Mask, prediction: Mask | None, spacing_mm_zyx: Spacing,
 
 
 def measure_reference_alone(reference: Mask, spacing_mm_zyx: Spacing) -> dict[str, float]:
-    """Return the metrics that need no prediction."""
+    """Return the metrics of a reference (z, y, x) that need no prediction."""
     return {"volume_ref_ml": volume_ml(int(np.count_nonzero(reference)), spacing_mm_zyx),
             "surface_roughness_ref_mm": surface_departures(reference, spacing_mm_zyx).roughness_mm()}
 

@@ -87,7 +87,7 @@ def read_case_scan(job: CaseJob, images: Path) -> CaseScan:
 
 
 def read_scan(images: Path, case_id: str) -> tuple[NDArray[np.number], Grid]:
-    """Return the scan of a case, turned to LPS, and its grid.
+    """Return the scan (z, y, x) of a case, turned to LPS, and its grid.
 
     Raises
     ------

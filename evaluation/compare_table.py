@@ -129,7 +129,7 @@ def gap_closed(base: FloatArray, arm: FloatArray, oracle: FloatArray, *, resampl
     Parameters
     ----------
     base, arm, oracle : ndarray
-        Values of the same participants in the same order.
+        Shape (participants,): values of the same participants in the same order.
     resamples : int
         Number of resamples; each draws the same participants for all three.
     rng : Generator

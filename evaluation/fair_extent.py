@@ -29,7 +29,7 @@ def common_distal_level(reference: NDArray[np.bool_], prediction: NDArray[np.boo
 
 
 def distal_trim_mm(mask: NDArray[np.bool_], level: int, slice_spacing_mm: float) -> float:
-    """Return how far a mask, not empty, reaches below a level."""
+    """Return how far a mask (z, y, x), not empty, reaches below a level."""
     return max(level - _extent(mask)[0], 0) * slice_spacing_mm
 
 

@@ -46,7 +46,7 @@ class GaussianCascade:
     sigmas_voxels: Sequence[NDArray[np.float64]]
 
     def apply(self, solid: FloatArray) -> FloatArray:
-        """Return the smoothed mask in the target box, from the mask's content of ``box``."""
+        """Return the smoothed mask (z, y, x) in the target box, from the mask's content of ``box``."""
         for axis in range(3):
             solid = _multiply_along(solid, self._weights(axis), axis)
         return solid
@@ -73,7 +73,7 @@ def kernel_radius(sigma_voxels: float) -> int:
 
 
 def gaussian_kernel(sigma_voxels: float) -> NDArray[np.float64]:
-    """Return the weights of a Gaussian at whole voxels, cut off at ``TRUNCATE`` standard deviations."""
+    """Return the weights, shape (2 radius + 1,), of a Gaussian at whole voxels, cut off at ``TRUNCATE`` sigmas."""
     radius = kernel_radius(sigma_voxels)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_voxels) ** 2)
     return np.asarray(kernel / kernel.sum())

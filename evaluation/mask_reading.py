@@ -58,7 +58,7 @@ class LabelMap:
         return z, y, x
 
     def mask_of(self, label: int) -> NDArray[np.bool_]:
-        """Return where the array holds a label, not 0; may share the array's memory."""
+        """Return where the array holds a label, not 0, in the same shape; may share the array's memory."""
         # An array of bytes 0 and 1 is its own mask: a whole image less to write and to hold.
         if label == 1 and self.array.dtype == np.uint8 and self.array.max(initial=0) <= 1:
             return self.array.view(np.bool_)

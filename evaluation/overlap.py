@@ -63,6 +63,7 @@ def specificity_near(reference: NDArray[np.bool_], prediction: NDArray[np.bool_]
                      spacing_mm_zyx: tuple[float, float, float], reference_box: Box | None = None) -> float:
     """Specificity inside the reference's bounding box grown by 20 mm, cut at the image's edge.
 
+    Both masks have the shape (z, y, x).
     Specificity over the whole image is almost 1 and changes with the field of view; inside this box
     it does not. The margin is rounded to whole voxels along each axis. NaN for an empty reference.
     ``reference_box`` saves looking for the box where it is known.
@@ -82,7 +83,7 @@ def volume_ml(voxel_count: int, spacing_mm_zyx: tuple[float, float, float]) -> f
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
-    """Return the smallest box that holds the mask, ``None`` for an empty one."""
+    """Return the smallest box that holds the mask (z, y, x), ``None`` for an empty one."""
     slices = np.flatnonzero([plane.any() for plane in mask])
     if not slices.size:
         return None
@@ -93,7 +94,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
 
 
 def within_box(mask: NDArray[np.bool_], outer: Box) -> Box | None:
-    """Return the smallest box that holds the part of the mask inside ``outer``, ``None`` if there is nothing."""
+    """Return the smallest box that holds the part of the mask (z, y, x) inside ``outer``, ``None`` if there is none."""
     inner = bounding_box(mask[outer])
     if inner is None:
         return None

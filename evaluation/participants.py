@@ -64,7 +64,7 @@ def participant_means(rows: Iterable[CaseRow], metric: str) -> dict[str, float]:
 
 
 def mean_values(rows: Iterable[CaseRow], metric: str) -> NDArray[np.float64]:
-    """Return the values of :func:`participant_means` as an array, sorted by participant id."""
+    """Return the values of :func:`participant_means` as an array (participants,), sorted by participant id."""
     return np.asarray(list(participant_means(rows, metric).values()), dtype=np.float64)
 
 

@@ -112,14 +112,17 @@ def surface_distances(reference: NDArray[np.bool_], prediction: NDArray[np.bool_
 
 def distances_between(reference_border: NDArray[np.bool_], prediction_border: NDArray[np.bool_],
                       spacing_mm_zyx: tuple[float, float, float]) -> SurfaceDistances:
-    """Return the distances between two sets of voxels, neither empty, from each to the other."""
+    """Return the distances between two sets of voxels (z, y, x), neither empty, from each to the other."""
     return SurfaceDistances(nearest_mm(reference_border, prediction_border, spacing_mm_zyx),
                             nearest_mm(prediction_border, reference_border, spacing_mm_zyx))
 
 
 def nearest_mm(origins: NDArray[np.bool_], targets: NDArray[np.bool_],
                spacing_mm_zyx: tuple[float, float, float]) -> FloatArray:
-    """Return, for each voxel of ``origins`` in array order, the distance to the nearest one of ``targets``."""
+    """Return, for each voxel of ``origins`` in array order, the distance to the nearest one of ``targets``.
+
+    Both are masks (z, y, x) on one grid; the distances have the shape (voxels of ``origins``,).
+    """
     # Positions in the flattened arrays: numpy finds these several times faster than index triples.
     positions = np.flatnonzero(origins)
     # A voxel of both sets has distance 0; in a good segmentation that is most of them.

@@ -28,6 +28,11 @@ class ScanRecord:
 
     ``None`` and NaN are written as ``n/a``. ``rho = density_slope * HU + density_intercept`` in mg/cc
     of ``density_unit``. ``age_years`` of 89 and over is stored as 89 (participants.tsv says ``89+``).
+
+    Raises
+    ------
+    FemurError
+        Site, participant, visit or side differ from what the case id says.
     """
 
     case_id: str

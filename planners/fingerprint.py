@@ -16,6 +16,11 @@ class FemurFingerprintExtractor(DatasetFingerprintExtractor):
 
     The cases are filtered here, in the constructor: nnU-Net calls its static methods by class name, so
     overriding them would be ignored without a word.
+
+    Raises
+    ------
+    FemurError
+        There is no such case.
     """
 
     def __init__(self, dataset_name_or_id: Any, num_processes: int = 8, verbose: bool = False) -> None:

@@ -41,7 +41,13 @@ class AdaptationPartsTrainer(SelectingTrainer):
     teacher: MeanTeacher | None = None
 
     def initialize(self) -> None:
-        """Build the network, and outside of it the site classifiers, the queues and the teacher."""
+        """Build the network, and outside of it the site classifiers, the queues and the teacher.
+
+        Raises
+        ------
+        UsageError
+            The plan asks for ``batch_dice`` under several GPUs.
+        """
         self.settings = with_terms(self.settings, self.terms)
         super().initialize()
         if self.configuration_manager.batch_dice and self.is_ddp:
@@ -74,7 +80,13 @@ class AdaptationPartsTrainer(SelectingTrainer):
                 "queues": self.queues.state(), "teacher": self.teacher.state() if self.teacher else None}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take these back; the classifiers' outputs must mean the same sites."""
+        """Take these back; the classifiers' outputs must mean the same sites.
+
+        Raises
+        ------
+        FemurError
+            The checkpoint is of other sites.
+        """
         if state["sites"] != self.cases.sites:
             raise FemurError(f"a checkpoint for the sites {', '.join(state['sites'])}",
                              expected=f"the sites {', '.join(self.cases.sites)} of this fold",

@@ -50,7 +50,7 @@ class FemurTrainer(LoadingTrainer):
 
     def step_optimizer(self, loss: torch.Tensor, clipped_apart: Sequence[Iterable[torch.nn.Parameter]], *,
                        parts: str = "") -> None:
-        """Go back through ``loss`` and step, the gradient of each group of parameters clipped on its own.
+        """Go back through ``loss``, a scalar, and step, the gradient of each group of parameters clipped on its own.
 
         Raises
         ------

@@ -70,6 +70,8 @@ def loss_of_labelled(loss: Callable[[Any, Any], torch.Tensor], outputs: Any, tar
 def labelled_share(count: torch.Tensor) -> torch.Tensor | float:
     """Return ranks * labelled patches here / labelled patches everywhere; 1 without DDP.
 
+    ``count`` is a scalar, and so is what comes back.
+
     DDP averages gradients over ranks; with this factor the average of the ranks' mean losses is the
     mean over all labelled patches.
     """
@@ -80,7 +82,7 @@ def labelled_share(count: torch.Tensor) -> torch.Tensor | float:
 
 
 def rows_of(outputs: Any, rows: torch.Tensor) -> Any:
-    """Return some patches of a network's outputs, a tensor or a list of levels."""
+    """Return some patches of a network's outputs, a tensor or a list of levels; ``rows`` are indices, shape (k,)."""
     return [level[rows] for level in outputs] if isinstance(outputs, (list, tuple)) else outputs[rows]
 
 

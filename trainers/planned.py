@@ -19,7 +19,13 @@ from femur_nnunet.trainers.warmup_poly import WarmupPolyScheduler
 
 
 class PlannedTrainer(nnUNetTrainer):
-    """nnU-Net's trainer with length, seed, optimiser and batch of the plan, on data that the plan made."""
+    """nnU-Net's trainer with length, seed, optimiser and batch of the plan, on data that the plan made.
+
+    Raises
+    ------
+    UsageError
+        The dataset has regions, an ignore label or a cascade.
+    """
 
     def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict,
                  device: torch.device = torch.device("cuda")) -> None:  # noqa: B008

@@ -79,7 +79,13 @@ class UnlabelledScansTrainer(TransUNetTrainer):
                                 self.preprocessed_dataset_folder + UNLABELLED_SUFFIX, unlabelled)
 
     def training_loader(self, train: list[str], initial_size: Any, transforms: Any) -> Any:
-        """Return a loader of labelled and unlabelled patches in which every batch holds every site."""
+        """Return a loader of labelled and unlabelled patches in which every batch holds every site.
+
+        Raises
+        ------
+        UsageError
+            A batch of fewer patches than sites, or one that the GPUs do not share evenly.
+        """
         sites = self.cases.sites
         site_of = {case: parse_case_id(case).site for case in [*train, *self.cases.unlabelled]}
         if self.patches_a_step() < len(sites):

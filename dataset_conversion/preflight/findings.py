@@ -41,6 +41,11 @@ class Finding:
         What was found and what was expected; no names of files or people. May be empty for ``GO``.
     mend : str
         What to do, as an imperative sentence; empty for ``GO``.
+
+    Raises
+    ------
+    ValueError
+        The check is none of ``CHECKS``.
     """
 
     check: str

@@ -44,7 +44,7 @@ def check_mask_components(femur: NDArray[np.bool_], spacing_mm_zyx: Sequence[flo
 
 
 def check_mask_volume(femur: NDArray[np.bool_], spacing_mm_zyx: Sequence[float]) -> Finding:
-    """Look at a mask far smaller or larger than a proximal femur."""
+    """Look at a mask (z, y, x) far smaller or larger than a proximal femur."""
     volume_ml = float(np.count_nonzero(femur)) * _voxel_ml(spacing_mm_zyx)
     if not VOLUME_ML[0] <= volume_ml <= VOLUME_ML[1]:
         return look("mask volume", f"{volume_ml:.1f} ml, expected {VOLUME_ML[0]:g} to {VOLUME_ML[1]:g}",
@@ -53,7 +53,7 @@ def check_mask_volume(femur: NDArray[np.bool_], spacing_mm_zyx: Sequence[float])
 
 
 def check_mask_holes(femur: NDArray[np.bool_], spacing_mm_zyx: Sequence[float]) -> Finding:
-    """Look at cavities: the mask is everything inside the periosteal surface, marrow included."""
+    """Look at cavities of a mask (z, y, x): it is everything inside the periosteal surface, marrow included."""
     holes = _filled(femur) & ~femur
     volume_ml = float(np.count_nonzero(holes)) * _voxel_ml(spacing_mm_zyx)
     if volume_ml >= LEAST_HOLE_ML:
@@ -70,7 +70,7 @@ def check_mask_on_bone(femur: NDArray[np.bool_], hounsfield: NDArray[Any],
     femur : ndarray of bool
         Shape (z, y, x).
     hounsfield : ndarray
-        The image of the same grid.
+        The image, of the same shape.
     spacing_mm_zyx : sequence of float
         Spacing.
     """

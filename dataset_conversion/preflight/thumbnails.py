@@ -44,7 +44,7 @@ def draw(plane_hu: NDArray[np.generic], spacing_mm: tuple[float, float], caption
     caption : str
         What is shown.
     mask : ndarray, optional
-        1 left, 2 right.
+        Of the same shape: 1 left, 2 right.
     """
     factors = [spacing / PIXEL_MM for spacing in spacing_mm]
     largest = max(size * factor for size, factor in zip(plane_hu.shape, factors, strict=True))

@@ -22,7 +22,7 @@ BLURRED_RIM_MM = 1.5
 
 @dataclass(frozen=True)
 class Compartments:
-    """Boolean arrays of the mask's shape; voxels of the blurred rim between them are in neither."""
+    """Boolean arrays (z, y, x), as the mask; voxels of the blurred rim between them are in neither."""
 
     cortical: NDArray[np.bool_]
     trabecular: NDArray[np.bool_]
@@ -37,7 +37,7 @@ def separate(density_mg_cc: NDArray[np.floating], mask: NDArray[np.bool_], in_sh
     density_mg_cc : ndarray
         Shape (z, y, x).
     mask, in_shaft : ndarray of bool
-        The femur, and which of its voxels belong to the shaft, where cortex may be of any thickness.
+        Of the same shape: the femur, and which of its voxels belong to the shaft, where cortex may be of any thickness.
     spacing_mm_zyx : tuple of float
         Voxel spacing.
     unit : {"K2HPO4", "HA"}

@@ -49,7 +49,7 @@ class CortexMap:
     thickness_mm : ndarray
         Shape (n,); NaN where the profile could not be fitted or is too blurred.
     region : ndarray of uint8
-        Region of each point (``REGION_MAP_LABELS``).
+        Shape (n,); region of each point (``REGION_MAP_LABELS``).
     blur_mm : float
         Standard deviation of the point spread in plane.
     """
@@ -118,7 +118,7 @@ def map_cortex(hounsfield_zyx: NDArray[np.generic], mask_zyx: NDArray[np.bool_],
 
 
 def blur_along(normal_z: FloatArray, in_plane_mm: float, slice_spacing_mm: float) -> FloatArray:
-    """Return the standard deviation of the point spread along normals with these z components.
+    """Return the standard deviation of the point spread in mm along normals with these z components, shape (n,).
 
     Across slices it is that of a slice as thick as the spacing (variance 1/12 of its square) and of the linear
     interpolation between slices (1/6); what blurs in plane was measured with the interpolation in it.
@@ -128,7 +128,11 @@ def blur_along(normal_z: FloatArray, in_plane_mm: float, slice_spacing_mm: float
 
 
 def estimate_blur(x_mm: FloatArray, profiles: FloatArray, weights: FloatArray, chosen: NDArray[np.bool_]) -> float:
-    """Return the standard deviation of the in-plane point spread: the median of free fits to thick cortex."""
+    """Return the standard deviation of the in-plane point spread in mm: the median of free fits to thick cortex.
+
+    Places, profiles and weights have the shapes of :func:`~femur_nnunet.evaluation.density.cortex_profiles.fit_cortex`;
+    ``chosen``, shape (profiles,), tells which of the profiles to look at.
+    """
     candidates = np.flatnonzero(chosen & (profiles.max(axis=1, initial=-np.inf) > 500.0))
     # A few hundred profiles give the median to a hundredth of a millimetre.
     candidates = candidates[:: max(1, len(candidates) // 600)]

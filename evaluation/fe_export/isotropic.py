@@ -39,7 +39,7 @@ class IsotropicFemur:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """The bone."""
+        """The bone, shape (z, y, x)."""
         return self.distance_mm > 0
 
 
@@ -71,7 +71,10 @@ def resample(hounsfield_zyx: NDArray[np.generic], mask_zyx: NDArray[np.generic],
 
 
 def signed_distance(bone: NDArray[np.bool_], spacing_mm_zyx: tuple[float, float, float]) -> FloatArray:
-    """Return the distance to the surface between voxels, positive inside; where the array ends the bone goes on."""
+    """Return the distance in mm to the surface between voxels, positive inside; where the array ends the bone goes on.
+
+    Mask and distances have the shape (z, y, x).
+    """
     padded = np.pad(bone, 1, mode="edge")
     inside, outside = (ndimage.distance_transform_edt(part, sampling=spacing_mm_zyx) for part in (padded, ~padded))
     return np.asarray((inside - outside)[1:-1, 1:-1, 1:-1], dtype=np.float32)

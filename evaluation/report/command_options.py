@@ -54,7 +54,13 @@ def write_pages(arguments: argparse.Namespace) -> dict[str, Path]:
 
 
 def named_sources(arguments: argparse.Namespace) -> PictureSources:
-    """Return the folders that the command line names; run.json tells those that it does not."""
+    """Return the folders that the command line names; run.json tells those that it does not.
+
+    Raises
+    ------
+    UsageError
+        One folder of predictions for a result of several arms.
+    """
     arms = dict(arguments.compare or ())
     if arguments.predictions is not None:
         known = read_result(arguments.out).arms

@@ -69,11 +69,11 @@ class CaseMasks:
     reference : ndarray of bool
         Shape (z, y, x), z to Superior, y to Posterior, x to lateral.
     prediction : ndarray of bool or None
-        None where there is no usable one.
+        Of the same shape; None where there is no usable one.
     spacing_mm_zyx : tuple of float
         Distance of voxel centres.
     image : ndarray or None
-        The scan on that grid.
+        The scan on that grid, of the same shape.
     """
 
     reference: NDArray[np.bool_]

@@ -39,8 +39,10 @@ class LandmarkFrame:
 
     Attributes
     ----------
-    centre_mm, radius_mm
-        Sphere of the head.
+    centre_mm : ndarray
+        Centre of the head's sphere, shape (3,).
+    radius_mm : float
+        Its radius.
     axes : ndarray
         Unit vectors as columns: along the neck across the shaft, backwards, upwards along the shaft.
     """
@@ -111,7 +113,8 @@ def place_template(template: TemplateFemur, mask_zyx: NDArray[np.bool_], border_
 def values_on_template(placed: PlacedTemplate, border_mm: Points, values: Points) -> Points:
     """Return values of border points on the template's vertices, a Gaussian mean over the nearest border.
 
-    A vertex with no border within 8 mm, such as shaft that the scan does not show, is NaN.
+    The border's points have the shape (n, 3), their values (n,), what comes back the shape (vertices,). A vertex with
+    no border within 8 mm, such as shaft that the scan does not show, is NaN.
     """
     count = min(_NEIGHBOURS, len(border_mm))
     distance_mm, nearest = cKDTree(border_mm).query(placed.vertices_mm, k=count)

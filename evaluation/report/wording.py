@@ -74,7 +74,7 @@ def interval_text(low: float, high: float, digits: int, *, signed: bool = False)
 
 
 def margin_text(margin: float) -> str:
-    """Return a margin of equivalence with its sign, three digits of it."""
+    """Return a margin of equivalence, in the quantity's unit, with its sign and three digits."""
     return f"±{margin:.0f}" if margin >= 100 else f"±{margin:.3g}"
 
 

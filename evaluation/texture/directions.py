@@ -31,9 +31,9 @@ class LevelField:
     Attributes
     ----------
     flat : ndarray of integer
-        Levels, 0 outside the region.
+        Levels, 0 outside the region; one-dimensional, one a voxel of the box.
     voxels : ndarray of integer
-        Positions in ``flat`` of the region's voxels.
+        Positions in ``flat`` of the region's voxels, shape (voxels,).
     steps : tuple of int
         Distance in ``flat`` to the neighbour in each of the 13 directions.
     """
@@ -51,7 +51,10 @@ class LevelField:
         return cls(flat, np.flatnonzero(flat), tuple((z * height + y) * width + x for z, y, x in DIRECTIONS_ZYX))
 
     def neighbour_pairs(self) -> Iterator[tuple[NDArray[np.integer], NDArray[np.integer]]]:
-        """Yield for each direction the levels of voxels and of their neighbours, where both are in the region."""
+        """Yield for each direction the levels of voxels and of their neighbours, where both are in the region.
+
+        Both have the shape (pairs,).
+        """
         own = self.flat[self.voxels]
         for step in self.steps:
             other = self.flat[self.voxels + step]
@@ -59,7 +62,7 @@ class LevelField:
             yield own[inside], other[inside]
 
     def runs(self) -> Iterator[tuple[NDArray[np.integer], NDArray[np.integer]]]:
-        """Yield for each direction level and length of every run of equal levels.
+        """Yield for each direction level and length of every run of equal levels, both of shape (runs,).
 
         All runs are walked at once, a step at a time: each voxel is visited once a direction.
         """

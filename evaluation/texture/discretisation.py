@@ -14,7 +14,7 @@ def levels_of_fixed_width(intensities: NDArray[np.number], bin_width: float, low
     Parameters
     ----------
     intensities : ndarray
-        None below ``lowest``.
+        Any shape, which the levels keep; none below ``lowest``.
     bin_width, lowest : float
         In the unit of the intensities.
     """
@@ -24,7 +24,7 @@ def levels_of_fixed_width(intensities: NDArray[np.number], bin_width: float, low
 def levels_of_fixed_number(intensities: NDArray[np.number], bins: int) -> NDArray[np.int64]:
     """Return ``floor(bins (X - min) / (max - min)) + 1``, and ``bins`` for the maximum (fixed bin number, K15C).
 
-    A constant region has one level, 1.
+    The levels have the same shape as the intensities. A constant region has one level, 1.
     """
     values = np.asarray(intensities, dtype=np.float64)
     low, high = values.min(), values.max()

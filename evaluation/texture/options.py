@@ -30,6 +30,11 @@ class TextureOptions:
         Voxels of other intensity are left out of everything but the shape.
     aggregation : Aggregation
         Of the directions of GLCM and GLRLM.
+
+    Raises
+    ------
+    UsageError
+        A number out of its range.
     """
 
     spacing_mm: float | None = DEFAULT_SPACING_MM

@@ -25,9 +25,9 @@ class AxisSampling:
     Attributes
     ----------
     lower, upper : ndarray of int
-        The old voxels on either side of each new one.
+        Shape (new voxels,); the old voxels on either side of each new one.
     weight : ndarray
-        Share of the upper one.
+        Shape (new voxels,); share of the upper one.
     """
 
     lower: NDArray[np.intp]
@@ -53,7 +53,7 @@ def isotropic_box(shape_zyx: tuple[int, ...], spacing_mm_zyx: tuple[float, ...],
 
 
 def interpolate(values_zyx: NDArray[np.generic], axes: tuple[AxisSampling, AxisSampling, AxisSampling]) -> FloatArray:
-    """Return the values at the new voxels, by trilinear interpolation, one axis after the other.
+    """Return the values (z, y, x) at the new voxels, by trilinear interpolation, one axis after the other.
 
     Beyond the outermost voxel centres the nearest value holds.
     """

@@ -62,7 +62,10 @@ class MeanTeacher:
 
 
 def consistency_loss(student_logits: torch.Tensor, teacher_probabilities: torch.Tensor) -> torch.Tensor:
-    """Return the mean over patches, classes and voxels of the squared difference of probabilities."""
+    """Return the mean over patches, classes and voxels of the squared difference of probabilities, a scalar.
+
+    Both arguments have the shape (n, classes, z, y, x).
+    """
     return (student_logits.float().softmax(1) - teacher_probabilities).square().mean()
 
 

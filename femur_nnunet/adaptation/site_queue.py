@@ -32,7 +32,7 @@ class SiteQueue:
             self._rows[site] = (new if kept is None else torch.cat([kept, new]))[-self.size:].clone()
 
     def own_and_rest(self, site: int, *, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the rows of a site and the pooled rows of all others, as ``like`` in type and width."""
+        """Return the rows (n, d) of a site and the pooled rows of all others, in the type of ``like`` (n, d)."""
         nothing = like[:0].detach()
         own = self._rows[site]
         others = [rows for number, rows in enumerate(self._rows) if number != site and rows is not None]
@@ -40,7 +40,7 @@ class SiteQueue:
                 torch.cat([nothing, *(rows.to(nothing) for rows in others)]))
 
     def state(self) -> list[torch.Tensor | None]:
-        """Return what a checkpoint keeps: the rows of each site."""
+        """Return what a checkpoint keeps: the rows (n, d) of each site, None where there are none."""
         return [None if rows is None else rows.cpu() for rows in self._rows]
 
     def load_state(self, state: list[torch.Tensor | None], device: torch.device) -> None:

@@ -21,13 +21,13 @@ class AdaptationTerms:
     Attributes
     ----------
     domain, mmd : Tensor
-        The terms without their weights.
+        The terms without their weights, scalars.
     domain_weight, mmd_weight : float
         Their weights in this step, ramps included.
     strength : float
         Lambda of the gradient reversal in this step.
     site_accuracy : Tensor
-        Accuracy of the site classifier on pooled features.
+        Accuracy of the site classifier on pooled features, a scalar.
     """
 
     domain: torch.Tensor
@@ -39,7 +39,7 @@ class AdaptationTerms:
 
     @property
     def total(self) -> torch.Tensor:
-        """The weighted sum; each term stands in it once."""
+        """The weighted sum, a scalar; each term stands in it once."""
         return self.domain_weight * self.domain + self.mmd_weight * self.mmd
 
     def reaching_encoder(self) -> dict[str, torch.Tensor]:

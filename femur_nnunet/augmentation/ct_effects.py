@@ -25,13 +25,13 @@ def radial_frequency_per_mm(shape: tuple[int, int], spacing_mm: tuple[float, flo
 
 
 def soft_transfer(frequency_per_mm: torch.Tensor, fwhm_mm: float) -> torch.Tensor:
-    """Return the transfer function of a Gaussian point spread of this full width at half maximum."""
+    """Return the transfer function of a Gaussian point spread of this full width at half maximum, in the same shape."""
     sigma_mm = fwhm_mm / _FWHM_OVER_SIGMA
     return torch.exp(-2.0 * (math.pi * sigma_mm * frequency_per_mm) ** 2)
 
 
 def sharp_transfer(frequency_per_mm: torch.Tensor, gain: float, peak_per_mm: float) -> torch.Tensor:
-    """Return the transfer function of an edge-enhancing kernel.
+    """Return the transfer function of an edge-enhancing kernel, in the same shape as the frequencies.
 
     It is 1 + gain * u * exp(1 - u) with u = (f / peak)^2: 1 at frequency 0, so that even regions keep their
     HU, 1 + gain at the peak, and 1 again far beyond it.
@@ -70,7 +70,7 @@ def with_transfer(hu: torch.Tensor, spacing_mm: tuple[float, float],
 
 
 def slice_weights(thickness_mm: float, spacing_mm: float) -> torch.Tensor:
-    """Return the weights of 2k + 1 slices for a box of this width about the middle one, each slice a slab.
+    """Return the weights, shape (2k + 1,), of slices for a box of this width about the middle one, each slice a slab.
 
     A box no wider than the spacing lies within one slice and changes nothing.
     """
@@ -97,7 +97,7 @@ def with_slice_thickness(hu: torch.Tensor, thickness_mm: float, spacing_mm: floa
 
 
 def with_bone_scale(hu: torch.Tensor, scale: float, offset_hu: float) -> torch.Tensor:
-    """Return a patch in which what exceeds soft tissue (50 HU) is scaled, then all is shifted.
+    """Return a patch of any shape in which what exceeds soft tissue (50 HU) is scaled, then all is shifted.
 
     Another tube voltage changes the attenuation of mineral against that of water: water (0 HU), fat and muscle stay
     where they were, up to the offset.

@@ -94,6 +94,11 @@ def fit_rods(phantom: Phantom, rod_hu: Sequence[float], kvp: float | None = None
     -------
     RodFit or None
         ``None`` where HU does not rise with density at all. Whether the fit is good is for ``fault`` to say.
+
+    Raises
+    ------
+    ValueError
+        Another number of HU values than the phantom has rods.
     """
     measured = np.asarray(rod_hu, dtype=np.float64)
     if measured.size != len(phantom.rods):
@@ -115,12 +120,15 @@ def fit_rods(phantom: Phantom, rod_hu: Sequence[float], kvp: float | None = None
 
 
 def water_offsets(phantom: Phantom) -> NDArray[np.float64]:
-    """Return what is subtracted from each rod's HU before the regression."""
+    """Return what is subtracted from each rod's HU before the regression, shape (rods,)."""
     return np.array([rod.water_mg_cc or 0.0 for rod in phantom.rods])
 
 
 def line_of_image(phantom: Phantom, sigma: Value, beta: float) -> tuple[Value, float]:
-    """Return ``sigma_CT`` (HU per mg/cc) and ``beta_CT`` (HU) from the rods' regression; ``sigma`` may be an array."""
+    """Return ``sigma_CT`` (HU per mg/cc) and ``beta_CT`` (HU) from the rods' regression.
+
+    ``sigma`` may be a number or an array of any shape.
+    """
     if phantom.relation == "direct":
         return sigma, beta
     return sigma - WATER_DISPLACED_BY_K2HPO4, beta + WATER_AT_ROOM_TEMPERATURE_MG_CC

@@ -90,7 +90,7 @@ class ScanSection:
     stack : ndarray
         Up to 40 slices (z, y, x) in HU, evenly spread.
     coarse : ndarray
-        Median of the slices over z, in pixels of about 1.5 mm.
+        Median of the slices over z, shape (y, x), in pixels of about 1.5 mm.
     steps_yx : (int, int)
         Rows and columns that one coarse pixel takes in.
     spacing_yx_mm : (float, float)

@@ -109,9 +109,9 @@ def fit_tissue(peaks: TissuePeaks, kvp: float | None) -> TissueFit | None:
 
 
 def peak(values: NDArray[np.floating], limits: tuple[float, float]) -> float | None:
-    """Return the highest point of the smoothed histogram between two values; ``None`` for too few of them.
+    """Return the highest point of the smoothed histogram between two limits; ``None`` for too few values.
 
-    Values that only rise towards a limit have no peak there.
+    ``values`` may have any shape. Values that only rise towards a limit have no peak there.
     """
     inside = values[(values >= limits[0]) & (values <= limits[1])]
     if inside.size < LEAST_SAMPLES:

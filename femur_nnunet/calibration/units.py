@@ -31,6 +31,11 @@ class DensityCalibration:
         mg/cc per HU; above 0.
     intercept : float
         mg/cc at 0 HU.
+
+    Raises
+    ------
+    ValueError
+        Another unit, a slope that is not above 0, or a number that is not finite.
     """
 
     unit: DensityUnit
@@ -44,7 +49,7 @@ class DensityCalibration:
             raise ValueError(f"slope above 0 and finite intercept needed, got {self.slope} and {self.intercept}")
 
     def density_mg_cc(self, hounsfield: Value) -> Value:
-        """Return the density of HU values, in mg/cc of ``unit``."""
+        """Return the density of a HU value or of an array of any shape, in mg/cc of ``unit``."""
         return self.slope * hounsfield + self.intercept
 
     def largest_difference_mg_cc(self, other: DensityCalibration, hounsfield: tuple[float, float]) -> float:

@@ -57,7 +57,8 @@ class FemurLandmarks:
     shaft_radius_mm : float
         Radius of the circle with the mean area of the shaft's thinner half of sections.
     shaft_curvature_per_mm : ndarray
-        Second derivative of the upper shaft's centreline, across the axis; backwards in a shaft bowed to the front.
+        Second derivative of the upper shaft's centreline, across the axis, shape (3,); backwards in a shaft bowed to
+        the front.
     bow_radius_mm : float
         Radius of the circle through the shaft's section centroids seen from the side.
     trochanter_height_mm, trochanter_width_mm : float
@@ -114,9 +115,9 @@ def find_landmarks(mask_zyx: NDArray[np.generic], spacing_mm_zyx: tuple[float, f
     origin_mm_xyz : tuple of float
         Position of the first voxel's centre.
     head_line : ndarray, optional
-        Vector from the right to the left head centre: the line that anteversion refers to.
+        Shape (3,), from the right to the left head centre: the line that anteversion refers to.
     assumed_shaft_axis : ndarray, optional
-        Direction downwards to be used where the shaft in view is too short; what rests on it is given and
+        Shape (3,), downwards; used where the shaft in view is too short; what rests on it is given and
         the flag ``shaft axis assumed`` set.
     subject : str
         What errors are about.

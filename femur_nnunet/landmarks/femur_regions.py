@@ -154,7 +154,7 @@ class PlaneDistances:
     shaft_begins: NDArray[np.float32]
 
     def labels(self) -> NDArray[np.uint8]:
-        """Return the region (``REGION_MAP_LABELS``) that each point itself lies in."""
+        """Return the region (``REGION_MAP_LABELS``) that each point itself lies in, shape (n,)."""
         labels = np.full(self.head_ends.shape, REGION_MAP_LABELS[Region.TROCHANTERIC], dtype=np.uint8)
         labels[self.neck_ends < 0] = REGION_MAP_LABELS[Region.NECK]
         labels[self.head_ends < 0] = REGION_MAP_LABELS[Region.HEAD]
@@ -233,7 +233,7 @@ def _chord_before_axis_mm2(shaft_mm: float, scale: float) -> float:
 
 
 def sound_bone(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest component of a mask with its holes filled."""
+    """Return the largest component of a mask (z, y, x) with its holes filled."""
     return np.asarray(ndimage.binary_fill_holes(keep_largest(inside, neighbours="faces")))
 
 

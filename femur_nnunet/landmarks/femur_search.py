@@ -34,12 +34,14 @@ class FemurSearch:
 
     Parameters
     ----------
-    bone, surface_mm
-        The femur and points on its surface; neither has a surface where the image cuts the shaft.
+    bone : BoneVolume
+        The femur.
+    surface_mm : ndarray
+        Points on its surface, shape (n, 3); neither has a surface where the image cuts the shaft.
     line : ndarray
-        Direction to the lateral side that anteversion refers to.
+        Shape (3,), the direction to the lateral side that anteversion refers to.
     assumed_axis : ndarray or None
-        Shaft axis to fall back on.
+        Shaft axis to fall back on, a unit vector.
     """
 
     def __init__(self, bone: BoneVolume, surface_mm: Vector, line: Vector, assumed_axis: Vector | None,

@@ -72,7 +72,7 @@ def cross_section(bone: BoneVolume, point_mm: Vector, normal: Vector, *, reach_m
     bone : BoneVolume
         The bone.
     point_mm, normal : ndarray
-        A point of the plane, in the middle of the square that is looked at, and its unit normal.
+        A point of the plane, in the middle of the square that is looked at, and its unit normal; both of shape (3,).
     reach_mm : float
         Half the side of that square.
 

@@ -71,8 +71,9 @@ def read_fold_splits(preprocessed_folder: Path, fold: int | str, *, allow_all: b
     ------
     FemurError
         A split file is missing or was changed, a participant leaks, a case contradicts the cohort table
-        (it has the role test, say), the fold lies outside, a case is not preprocessed, or fold ``all`` is
-        not allowed.
+        (it has the role test, say), or a case is not preprocessed.
+    UsageError
+        The fold lies outside, or fold ``all`` is not allowed.
     """
     splits = read_splits(preprocessed_folder, nnunet_name=True)
     splits.check_against(read_scans_table(preprocessed_folder / SCANS_TABLE_NAME))

@@ -93,7 +93,7 @@ class DiceL2Loss(nn.Module):
         return DiceL2Terms(dice + self.weight * l2, dice, l2)
 
     def squared_norm(self) -> torch.Tensor:
-        """Return the sum of squares of the regularised parameters, in float32 or better."""
+        """Return the sum of squares of the regularised parameters, a scalar in float32 or better."""
         if not self.regularised:
             return torch.zeros(())
         return torch.stack([_at_least_single(parameter).square().sum() for parameter in self.regularised]).sum()

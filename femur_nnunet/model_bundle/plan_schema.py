@@ -59,7 +59,7 @@ class CtNormalisation:
     upper_hu: float
 
     def __call__(self, image_hu: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the normalised image as float32; the input is left alone."""
+        """Return the normalised image, of the same shape, as float32; the input is left alone."""
         clipped = np.clip(image_hu.astype(np.float32), self.lower_hu, self.upper_hu)
         clipped -= np.float32(self.mean_hu)
         clipped /= np.float32(max(self.std_hu, 1e-8))

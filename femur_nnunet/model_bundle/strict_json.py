@@ -76,14 +76,26 @@ class JsonObject:
         return list(self._content)
 
     def close(self) -> None:
-        """Refuse keys that were not taken."""
+        """Refuse keys that were not taken.
+
+        Raises
+        ------
+        BundleError
+            There are such keys.
+        """
         if self._left:
             raise BundleError(f"unknown {_short(', '.join(sorted(self._left)))}", expected="known keys alone",
                               action="read it with the package version that packed it, or pack it anew",
                               subject=self.where)
 
     def raw(self, key: str) -> Any:
-        """Take a value as it is."""
+        """Take a value as it is.
+
+        Raises
+        ------
+        BundleError
+            It is not given.
+        """
         if key not in self._content:
             raise BundleError(f"no {key}", expected="it to be given", subject=self.where)
         self._left.discard(key)

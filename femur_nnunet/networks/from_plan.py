@@ -73,7 +73,13 @@ def check_plan_imports(configuration: Mapping[str, Any], *, subject: str = "") -
 
 def transformer_sizes(architecture: ArchitectureSettings, arch_kwargs: Mapping[str, Any],
                       patch_size: list[int]) -> dict[str, Any]:
-    """Return the transformer's sizes for a topology: ``layers, heads, width, mlp_ratio, ..., grid``."""
+    """Return the transformer's sizes for a topology: ``layers, heads, width, mlp_ratio, ..., grid``.
+
+    Raises
+    ------
+    UsageError
+        The heads do not share the width evenly.
+    """
     stride = [math.prod(stage[axis] for stage in arch_kwargs["strides"]) for axis in range(3)]
     width = architecture.transformer_width or int(arch_kwargs["features_per_stage"][-1])
     if width % architecture.transformer_heads:

@@ -18,7 +18,7 @@ class LiveMemory(TorchDispatchMode):
     Parameters
     ----------
     present : iterable of Tensor
-        What was there before, such as parameters: views of it are not counted.
+        What was there before, of any shape, such as parameters: views of it are not counted.
 
     Attributes
     ----------

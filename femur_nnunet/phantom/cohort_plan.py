@@ -57,6 +57,11 @@ class CohortSpec:
         Comma-separated names of the maps to be used; all where None.
     label_map_numbers : str
         Label numbers that differ from the usual ones, as ``right_femur=1,left_femur=2``.
+
+    Raises
+    ------
+    UsageError
+        A count, share, tier or size that cannot be, or details of label maps without the maps.
     """
 
     n_tulane: int = 16
@@ -141,6 +146,11 @@ def with_scan_counts(spec: CohortSpec, scans_tulane: int, scans_rochester: int) 
     Shares of second visits and of test participants stay as near to the given cohort's as whole people
     allow; a site that the given cohort leaves empty has a tenth of test participants. A site of two or more
     participants has at least one test participant, unless the given cohort has none there on purpose.
+
+    Raises
+    ------
+    UsageError
+        A negative number of scans.
     """
     changes: dict[str, int] = {}
     for site, scans in zip(SITES, (scans_tulane, scans_rochester), strict=True):

@@ -91,7 +91,7 @@ def fill_bone(distance: FloatArray, width: FloatArray, thickness_mm: FloatArray 
     Parameters
     ----------
     distance, width : ndarray
-        Shape of the box, from :func:`~femur_nnunet.phantom.shapes.rescale_to_distance`.
+        Shape of the box, in mm, from :func:`~femur_nnunet.phantom.shapes.rescale_to_distance`.
     thickness_mm : ndarray or float
         One-dimensional, at the touched voxels.
     touched : ndarray of bool

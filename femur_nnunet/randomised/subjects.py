@@ -18,6 +18,11 @@ class Subjects:
     ----------
     train, held_out : tuple of str
         Subjects to train on, and those whose renderings are for testing alone.
+
+    Raises
+    ------
+    UsageError
+        A name in both, or none to train on.
     """
 
     train: tuple[str, ...]

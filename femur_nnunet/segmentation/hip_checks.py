@@ -91,7 +91,7 @@ def check_hip(prediction: HipPrediction, shape: FemurShape, hounsfield: NDArray[
     shape : FemurShape
         Of the mask.
     hounsfield : ndarray
-        HU on the prediction's box.
+        Shape (z, y, x), HU on the prediction's box.
     side : {"left", "right"}
         Which femur.
     manifest : Manifest

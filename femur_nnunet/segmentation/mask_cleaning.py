@@ -31,6 +31,6 @@ def clean_mask(mask: NDArray[np.bool_], *, largest_component: bool, fill_holes: 
 
 
 def largest_share(mask: NDArray[np.bool_]) -> float:
-    """Return the share of the mask that its largest part holds; 1 for an empty one."""
+    """Return the share of the mask (z, y, x) that its largest part holds; 1 for an empty one."""
     total = int(np.count_nonzero(mask))
     return float(np.count_nonzero(keep_largest(mask)) / total) if total else 1.0

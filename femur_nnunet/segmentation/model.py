@@ -36,6 +36,11 @@ class SegmentationModel:
         ``cpu``, ``cuda`` or ``mps``.
     sha256 : str or None
         Of the bundle's file.
+
+    Raises
+    ------
+    UsageError
+        The model is one of whole scans, not of single hips.
     """
 
     facts: InferenceFacts
@@ -98,8 +103,10 @@ def box_model_path() -> Path:
 
     Raises
     ------
-    FemurError
+    UsageError
         This installation came without it.
+    FemurError
+        There is more than one.
     """
     folder = resources.files("femur_nnunet") / BOX_MODEL_FOLDER
     bundles = sorted(Path(str(folder)).glob("*.zip"))

@@ -71,6 +71,11 @@ class PlanGrid:
     ----------
     shape : tuple of int
         Voxels of the whole case on the plan's grid, in the network's order of axes.
+
+    Raises
+    ------
+    UsageError
+        The plan resamples by another function than nnU-Net's default.
     """
 
     def __init__(self, facts: InferenceFacts, spacing_mm: tuple[float, float, float], nonzero: Box) -> None:
@@ -123,7 +128,13 @@ class PlanGrid:
         return np.clip(image, self._normalised(low, gain, offset_hu), self._normalised(high, gain, offset_hu))
 
     def case_box(self, window: Box) -> Box:
-        """Return the box (z, y, x) of the case whose voxels the window alone decides."""
+        """Return the box (z, y, x) of the case whose voxels the window alone decides.
+
+        Raises
+        ------
+        ValueError
+            It decides none.
+        """
         starts, stops = [], []
         for axis, (operator, first, last) in enumerate(zip(self._backward, window.start, window.stop, strict=True)):
             outside = operator.copy()
@@ -188,7 +199,7 @@ class PlanGrid:
 
 @dataclass(frozen=True)
 class IntensityLimits:
-    """Least and largest HU of a case, and of each of its slices along the axis that is resampled slice by slice."""
+    """Least and largest HU of a case, scalars; shape (slices,) where one axis is resampled slice by slice."""
 
     low: NDArray[Any]
     high: NDArray[Any]

@@ -81,7 +81,7 @@ class Segmentation:
     findings : tuple of Finding
         Warnings, the gravest first.
     uncertainty : ndarray of float32 or None
-        Entropy in bits (0 to 1) a voxel, where asked for; 0 outside of what was looked at.
+        Of the same shape: entropy in bits (0 to 1), where asked for; 0 outside of what was looked at.
     midline_x : float or None
         Column of the body's midline on the LPS grid; ``None`` with one hip in view.
     seconds : dict

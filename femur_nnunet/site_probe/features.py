@@ -84,7 +84,7 @@ def pooled_outputs(network: Any, layers: Sequence[str]) -> Iterator[dict[str, to
 
 def scan_features(network: Any, image: NDArray[np.floating], *, patch_size: Sequence[int], patches: int,
                   layers: Sequence[str], device: torch.device) -> dict[str, NDArray[np.float64]]:
-    """Return the features (width,) of each layer for a preprocessed scan, averaged over its patches.
+    """Return the features (width,) of each layer for a preprocessed scan (c, z, y, x), averaged over its patches.
 
     The network is used as it is: frozen, in evaluation mode, patch by patch.
     """

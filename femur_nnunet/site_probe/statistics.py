@@ -191,7 +191,10 @@ def _gaussian_kernels(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def mmd2_of_sites(kernel: NDArray[np.float64], sites: NDArray[np.str_]) -> float:
-    """Return the unbiased MMD^2 (Gretton et al. 2012, equation 3) from a kernel matrix over all rows."""
+    """Return the unbiased MMD^2 (Gretton et al. 2012, equation 3) from a kernel matrix over all rows.
+
+    The kernel has the shape (n, n), the sites have the shape (n,).
+    """
     names = np.unique(sites)
     terms = []
     for name in names[:1] if len(names) == 2 else names:

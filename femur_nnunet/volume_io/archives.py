@@ -95,6 +95,8 @@ def on_disk(path: Path, *, subject: str = "", limits: ArchiveLimits | None = Non
     FemurError
         A damaged or encrypted archive, one that would write outside its folder, one beyond the limits, or one that
         holds neither one image file nor a DICOM series alone.
+    MachineError
+        There is no folder to unpack into.
     """
     if not (is_archive(path) and path.is_file()):
         yield path

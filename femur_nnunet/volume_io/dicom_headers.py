@@ -135,7 +135,7 @@ def read_dicom_file(path: Path) -> DicomFile:
 
     Raises
     ------
-    One of ``PARSE_ERRORS``
+    ValueError, or another of ``PARSE_ERRORS``
         The file is damaged or no DICOM.
     """
     with quiet_pydicom():

@@ -34,6 +34,11 @@ class GeometryRecord:
         Box on the LPS grid in voxels, stop exclusive, in the order (x, y, z).
     left_right_flipped : bool
         Whether the content of the box was mirrored along x after cropping.
+
+    Raises
+    ------
+    FemurError
+        The box is empty or reaches out of the scan.
     """
 
     source_grid: Grid
@@ -52,7 +57,13 @@ class GeometryRecord:
 
     @classmethod
     def of_hip(cls, source_grid: Grid, mapping: AxisMapping, hip: HipCrop) -> GeometryRecord:
-        """Return the record of one hip cut along x; a right hip is flipped to look like a left one."""
+        """Return the record of one hip cut along x; a right hip is flipped to look like a left one.
+
+        Raises
+        ------
+        FemurError
+            The hip reaches out of the scan.
+        """
         size_x, size_y, size_z = mapping.apply_to_grid(source_grid).size_ijk
         if hip.stop_x > size_x:
             raise FemurError(f"a hip that ends at column {hip.stop_x}", expected=f"at most {size_x} columns",

@@ -120,7 +120,15 @@ def read_image_file(path: Path, *, subject: str = "") -> Volume:
 
 
 def read_raw_image(path: Path, *, subject: str = "") -> tuple[NDArray[np.generic], Grid, str]:
-    """Read array, grid and format name of a 3D scalar image of any numeric type; shared with the mask reader."""
+    """Read array, grid and format name of a 3D scalar image of any numeric type; shared with the mask reader.
+
+    The array has the shape ``(k, j, i)`` of the grid.
+
+    Raises
+    ------
+    FemurError
+        A file of an unknown kind, or one that cannot be read.
+    """
     suffix = image_suffix(path)
     if suffix is None:
         raise FemurError("a file of an unknown kind", expected=f"one of {', '.join(IMAGE_SUFFIXES)}, or a DICOM folder",
@@ -212,7 +220,7 @@ def _nifti_code(reader: sitk.ImageFileReader, key: str) -> int:
 
 
 def compact_type(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the values as int16 if they are integral and fit, else as int32 or float32."""
+    """Return the values, in the same shape, as int16 if they are integral and fit, else as int32 or float32."""
     if not np.issubdtype(array.dtype, np.integer):
         if not all(np.array_equal(part, np.rint(part)) for part in array):
             return array.astype(np.float32, copy=False)

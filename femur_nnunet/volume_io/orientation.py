@@ -27,6 +27,11 @@ class AxisMapping:
         ``permutation[a]`` is the source axis that becomes target axis ``a``.
     flips : tuple of bool
         ``flips[a]`` says whether target axis ``a`` runs against its source axis.
+
+    Raises
+    ------
+    ValueError
+        They are no permutation of three axes and three flips.
     """
 
     permutation: tuple[int, int, int] = (0, 1, 2)

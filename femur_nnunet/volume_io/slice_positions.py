@@ -82,7 +82,10 @@ class SlicePositions:
         return result
 
     def resample_nearest(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Bring a stack of labels onto the grid: each voxel takes the nearest slice and the nearest pixel."""
+        """Bring a stack of labels onto the grid: each voxel takes the nearest slice and the nearest pixel.
+
+        The stack has the shape ``stack_shape``, the result the shape ``grid.shape_kji``.
+        """
         result = np.zeros(self.grid.shape_kji, dtype=np.uint8)
         for k in range(self.grid.size_ijk[2]):
             distance = np.abs(np.asarray(self.along_mm) - k * self.grid.spacing_mm_ijk[2])

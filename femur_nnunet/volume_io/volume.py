@@ -52,7 +52,7 @@ class Grid:
         return np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
 
     def world_mm_lps(self, index_ijk: tuple[float, float, float]) -> NDArray[np.float64]:
-        """Return the world position (LPS, mm) of a (fractional) voxel index."""
+        """Return the world position (LPS, mm) of a (fractional) voxel index, shape (3,)."""
         scaled = np.asarray(index_ijk, dtype=np.float64) * np.asarray(self.spacing_mm_ijk)
         return np.asarray(self.origin_mm_lps) + self.direction_matrix @ scaled
 

@@ -44,6 +44,8 @@ def write_nifti(path: Path, array: NDArray[np.generic], grid: Grid) -> None:
     ------
     FemurError
         The shape differs from the grid's, or a value is NaN or infinite.
+    ValueError
+        The file's name ends otherwise.
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ValueError("the file name must end in .nii or .nii.gz")

@@ -16,7 +16,7 @@ from femur_nnunet.evaluation.report.wording import site_title
 
 
 def reached_shares(rows: Sequence[CaseRow], metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return sorted values and the share of all participants that has at most each value.
+    """Return sorted values, one value a participant, and the share of all participants that has at most each value.
 
     A participant with a missed hip counts in the whole and reaches no distance, so that a curve of a model that
     misses hips ends below 1.
