@@ -13,11 +13,15 @@ from femur_nnunet.components import keep_largest
 from femur_nnunet.segmentation.hip_region import case_shape, window_record
 from femur_nnunet.segmentation.mask_cleaning import clean_mask
 from femur_nnunet.segmentation.model import SegmentationModel
+from femur_nnunet.segmentation.patch_lattice import PatchLattice
 from femur_nnunet.segmentation.plan_grid import Box, FloatArray, IntensityLimits, PlanGrid, nonzero_box
 from femur_nnunet.volume_io.geometry import GeometryRecord
 from femur_nnunet.volume_io.volume import Volume
 
 GROWTH_MM = 30.0
+# The region reaches further than this beyond any femur, so that its ends need no patch of their own; a femur that
+# does touch a side makes the box grow.
+SLACK_MM = 16.0
 MOST_GROWTHS = 4
 # A femur that is in view at all holds at least a head.
 LEAST_FEMUR_ML = 10.0
@@ -96,9 +100,9 @@ def predict_hip(volume: Volume, record: GeometryRecord, region: Box | None, mode
                 options: PredictionOptions, *, on_patch: Callable[[], Any] | None = None) -> HipPrediction:
     """Segment one hip.
 
-    With a region the networks see it alone. Where the femur touches a side of it that is not the case's own, the box
-    grows there by 30 mm, four times at most. Without a region, without a femur in it, or where that does not end, the
-    whole half is looked at.
+    With a region the networks see a box around it alone, through those of the whole half's patches that cover it.
+    Where the femur touches a side of the box that is not the case's own, it grows there by 30 mm, four times at most.
+    Without a region, without a femur in it, or where that does not end, the whole half is looked at.
 
     Parameters
     ----------
@@ -117,16 +121,16 @@ def predict_hip(volume: Volume, record: GeometryRecord, region: Box | None, mode
     """
     hip = _Hip(volume, record, model, options, on_patch)
     if region is not None and options.localise:
-        window = hip.grid.window_around(region, at_least=model.facts.patch_size)
+        window, patches = hip.seen(hip.grid.window_around(region, at_least=model.facts.patch_size), slack_mm=SLACK_MM)
         for growths in range(MOST_GROWTHS + 1):
-            logits = hip.logits(window)
+            logits = hip.logits(window, patches)
             femur = keep_largest(_is_femur(logits, model.femur_label))
             wider = _grown(window, femur, hip.grid)
             if wider == window and np.count_nonzero(femur) * hip.plan_voxel_ml >= LEAST_FEMUR_ML:
                 return hip.result(window, logits, "grown box" if growths else "box")
             if wider in (window, hip.grid.whole):
                 break
-            window = wider
+            window, patches = hip.seen(wider)
     return hip.result(hip.grid.whole, hip.logits(hip.grid.whole), "whole half")
 
 
@@ -144,15 +148,23 @@ class _Hip:
         self.limits = IntensityLimits.of_case(case, self.grid)
         self.plan_voxel_ml = float(np.prod(model.facts.spacing_mm)) / 1000
 
-    def logits(self, window: Box, *, gain: float = 1.0, offset_hu: float = 0.0) -> list[FloatArray]:
-        """Return the logits (classes, ...) of each fold in a window of the plan's grid."""
+    def seen(self, window: Box, *, slack_mm: float = 0.0) -> tuple[Box, PatchLattice]:
+        """Return the box of those patches of the whole half that cover a window, but for a slack at its sides."""
+        facts = self.model.facts
+        whole = PatchLattice.of_image(self.grid.shape, facts.patch_size, self.options.step)
+        return whole.around(window, slack=[round(slack_mm / spacing) for spacing in facts.spacing_mm])
+
+    def logits(self, window: Box, patches: PatchLattice | None = None, *, gain: float = 1.0,
+               offset_hu: float = 0.0) -> list[FloatArray]:
+        """Return the logits (classes, ...) of each fold in a window of the plan's grid, seen through given patches."""
         # Imported here: it brings torch.
         from femur_nnunet.segmentation.sliding_window import predict_logits
 
         image = self.grid.image_window(window, self._read, self.limits, gain=gain, offset_hu=offset_hu)
         mirror = self.model.facts.mirror_axes if self.options.mirror else ()
         return [predict_logits(network, image, self.model.facts.patch_size, step=self.options.step,
-                               mirror_axes=mirror, device=self.model.device, on_patch=self._count)
+                               mirror_axes=mirror, device=self.model.device, lattice=patches,
+                               on_patch=self._count)
                 for network in self.model.networks]
 
     def result(self, window: Box, logits: list[FloatArray], looked_at: LookedAt) -> HipPrediction:

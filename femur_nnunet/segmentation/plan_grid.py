@@ -45,12 +45,12 @@ class Box:
 
     def reordered(self, order: tuple[int, ...]) -> Box:
         """Return the box with its axes in another order."""
-        return Box(_three([self.start[axis] for axis in order]), _three([self.stop[axis] for axis in order]))
+        return Box(three([self.start[axis] for axis in order]), three([self.stop[axis] for axis in order]))
 
     def moved(self, by: Triple) -> Box:
         """Return the box moved by some voxels."""
-        return Box(_three([a + b for a, b in zip(self.start, by, strict=True)]),
-                   _three([a + b for a, b in zip(self.stop, by, strict=True)]))
+        return Box(three([a + b for a, b in zip(self.start, by, strict=True)]),
+                   three([a + b for a, b in zip(self.stop, by, strict=True)]))
 
 
 class PlanGrid:
@@ -89,9 +89,9 @@ class PlanGrid:
         self.facts = facts
         self.nonzero = nonzero
         self.order = facts.transpose_forward
-        self._old_shape = _three([nonzero.shape[axis] for axis in self.order])
+        self._old_shape = three([nonzero.shape[axis] for axis in self.order])
         self.spacing_mm = tuple(spacing_mm[axis] for axis in self.order)
-        self.shape: Triple = _three([int(edge) for edge in compute_new_shape(
+        self.shape: Triple = three([int(edge) for edge in compute_new_shape(
             self._old_shape, self.spacing_mm, facts.spacing_mm)])
         self.flat_axis, self._forward = self._operators(facts.resampling_image.arguments, self._old_shape, self.shape,
                                                         self.spacing_mm, facts.spacing_mm)
@@ -144,18 +144,18 @@ class PlanGrid:
                 raise ValueError(f"the window {window} decides no voxel along axis {axis}")
             starts.append(int(decided[0]))
             stops.append(int(decided[-1]) + 1)
-        return Box(_three(starts), _three(stops)).reordered(self.facts.transpose_backward).moved(self.nonzero.start)
+        return Box(three(starts), three(stops)).reordered(self.facts.transpose_backward).moved(self.nonzero.start)
 
     def on_case(self, values: FloatArray, window: Box) -> FloatArray:
         """Return values (z, y, x) of :meth:`case_box` for values of a window (logits, probabilities)."""
-        box = self.case_box(window).moved(_three([-value for value in self.nonzero.start])).reordered(self.order)
+        box = self.case_box(window).moved(three([-value for value in self.nonzero.start])).reordered(self.order)
         operators = [operator[rows, columns] for operator, rows, columns in
                      zip(self._backward, box.slices, window.slices, strict=True)]
         return _apply(operators, values).transpose(self.facts.transpose_backward)
 
     def window_around(self, case_box: Box, *, at_least: Triple = (1, 1, 1)) -> Box:
         """Return the window that covers a box (z, y, x) of the case, at least so large where the case is."""
-        inner = case_box.moved(_three([-value for value in self.nonzero.start])).reordered(self.order)
+        inner = case_box.moved(three([-value for value in self.nonzero.start])).reordered(self.order)
         starts, stops = [], []
         for axis in range(3):
             scale = self.shape[axis] / self._old_shape[axis]
@@ -167,7 +167,7 @@ class PlanGrid:
                 stop = start + min(at_least[axis], self.shape[axis])
             starts.append(start)
             stops.append(stop)
-        return Box(_three(starts), _three(stops))
+        return Box(three(starts), three(stops))
 
     def _support(self, operators: list[FloatArray], window: Box) -> Box:
         starts, stops = [], []
@@ -175,7 +175,7 @@ class PlanGrid:
             used = np.flatnonzero((np.abs(operator[first:last]) > _LEAST_WEIGHT).any(axis=0))
             starts.append(int(used[0]))
             stops.append(int(used[-1]) + 1)
-        return Box(_three(starts), _three(stops))
+        return Box(three(starts), three(stops))
 
     def _normalised(self, values: Any, gain: float, offset_hu: float) -> Any:
         hounsfield = np.asarray(values, dtype=np.float32)
@@ -254,7 +254,7 @@ def nonzero_box(case_zyx: NDArray[Any]) -> Box:
                   else np.flatnonzero(case_zyx.any(axis=others)))
         starts.append(int(filled[0]) if filled.size else 0)
         stops.append(int(filled[-1]) + 1 if filled.size else case_zyx.shape[axis])
-    return Box(_three(starts), _three(stops))
+    return Box(three(starts), three(stops))
 
 
 def _apply(operators: list[FloatArray], values: FloatArray) -> FloatArray:
@@ -271,6 +271,7 @@ def _apply(operators: list[FloatArray], values: FloatArray) -> FloatArray:
     return np.ascontiguousarray(values)
 
 
-def _three(values: Any) -> Triple:
+def three(values: Any) -> Triple:
+    """Return three values of any kind as whole numbers."""
     first, second, third = values
     return int(first), int(second), int(third)

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from femur_nnunet.segmentation.patch_lattice import PatchLattice
+
 STOCK_STEP = 0.5
 # nnU-Net weighs a patch's middle most, with a Gaussian of an eighth of its edge.
 _SIGMA_SCALE, _LARGEST_WEIGHT = 1 / 8, 10.0
@@ -18,6 +20,7 @@ _SIGMA_SCALE, _LARGEST_WEIGHT = 1 / 8, 10.0
 
 def predict_logits(network: nn.Module, image: NDArray[np.float32], patch_size: Sequence[int], *,
                    step: float = STOCK_STEP, mirror_axes: Sequence[int] = (), device: torch.device | str = "cpu",
+                   lattice: PatchLattice | None = None,
                    on_patch: Callable[[], Any] | None = None) -> NDArray[np.float32]:
     """Return the logits of every voxel.
 
@@ -37,6 +40,8 @@ def predict_logits(network: nn.Module, image: NDArray[np.float32], patch_size: S
         Axes of the image over whose mirrorings the logits are averaged.
     device : torch.device or str
         Where the network runs.
+    lattice : PatchLattice, optional
+        Where the patches lie, instead of where nnU-Net would lay them in this image alone.
     on_patch : callable, optional
         Called after each patch.
 
@@ -54,11 +59,12 @@ def predict_logits(network: nn.Module, image: NDArray[np.float32], patch_size: S
     padded = np.pad(image, [(start, gap - start) for start, gap in zip(before, missing, strict=True)])
     weights = compute_gaussian(patch, sigma_scale=_SIGMA_SCALE, value_scaling_factor=_LARGEST_WEIGHT,
                                dtype=torch.float32, device=torch.device("cpu"))
+    lattice = lattice or PatchLattice.of_image(padded.shape, patch, step)
     data = torch.from_numpy(np.ascontiguousarray(padded))
     total: torch.Tensor | None = None
     count = torch.zeros(padded.shape)
     with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
-        for window in patch_windows(padded.shape, patch, step):
+        for window in lattice.windows():
             logits = _mirrored_mean(network, data[window][None, None].to(device), mirror_axes)[0].float().cpu()
             if total is None:
                 total = torch.zeros((logits.shape[0], *padded.shape))
@@ -70,16 +76,6 @@ def predict_logits(network: nn.Module, image: NDArray[np.float32], patch_size: S
         total /= count
     inner = tuple(slice(start, start + size) for start, size in zip(before, image.shape, strict=True))
     return np.asarray(total.numpy()[:, inner[0], inner[1], inner[2]])
-
-
-def patch_windows(shape: Sequence[int], patch: Sequence[int], step: float) -> list[tuple[slice, slice, slice]]:
-    """Return the patches' places in an image of at least a patch's size, by nnU-Net's rule."""
-    from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
-
-    shape = tuple(max(have, edge) for have, edge in zip(shape, patch, strict=True))
-    starts = compute_steps_for_sliding_window(shape, tuple(patch), step)
-    return [(slice(z, z + patch[0]), slice(y, y + patch[1]), slice(x, x + patch[2]))
-            for z, y, x in itertools.product(*starts)]
 
 
 def _mirrored_mean(network: nn.Module, batch: torch.Tensor, mirror_axes: Sequence[int]) -> torch.Tensor:

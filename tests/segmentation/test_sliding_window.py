@@ -13,7 +13,9 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tiny_bundle import DATASET, tiny_network, tiny_plans
 
-from femur_nnunet.segmentation.sliding_window import patch_windows, predict_logits
+from femur_nnunet.segmentation.patch_lattice import PatchLattice
+from femur_nnunet.segmentation.plan_grid import Box
+from femur_nnunet.segmentation.sliding_window import predict_logits
 
 
 def of_nnunet(network, plans, image, step, mirror_axes):
@@ -31,7 +33,7 @@ def weights_of(shape, step):
     gaussian = compute_gaussian((16, 16, 16), value_scaling_factor=10, dtype=torch.float32, device=torch.device("cpu"))
     padded = [max(16, size) for size in shape]
     total = np.zeros(padded)
-    for window in patch_windows(padded, (16, 16, 16), step):
+    for window in PatchLattice.of_image(padded, (16, 16, 16), step).windows():
         total[window] += gaussian.numpy()
     return total[tuple(slice((have - size) // 2, (have - size) // 2 + size)
                        for have, size in zip(padded, shape, strict=True))]
@@ -53,14 +55,22 @@ def test_logits_are_those_of_nnunets_predictor_up_to_its_sixteen_bits(shape, ste
     np.testing.assert_allclose(mine[:, weighed], expected[:, weighed], atol=8 * 2.0**-11 * np.abs(expected).max())
 
 
-def test_every_voxel_lies_in_a_patch_and_each_patch_is_reported():
-    windows = patch_windows((20, 40, 33), (16, 16, 16), 0.5)
-    covered = np.zeros((20, 40, 33), dtype=bool)
-    for window in windows:
-        covered[window] = True
-    assert covered.all()
-    assert len(windows) == 2 * 4 * 4  # steps of at most 8 voxels over 4, 24 and 17
-    network = torch.nn.Conv3d(1, 2, 1)
-    seen = []
+def test_each_patch_is_reported():
+    network, seen = torch.nn.Conv3d(1, 2, 1), []
     predict_logits(network, np.zeros((20, 40, 33), np.float32), (16, 16, 16), on_patch=lambda: seen.append(1))
-    assert len(seen) == len(windows)
+    assert len(seen) == 2 * 4 * 4  # steps of at most 8 voxels over 4, 24 and 17
+
+
+def test_a_window_seen_through_the_image_s_own_patches_gets_the_image_s_own_logits_where_no_other_reaches():
+    plans = tiny_plans("unet")
+    network = tiny_network(plans, "unet", seed=5)
+    image = np.random.default_rng(6).normal(size=(20, 61, 44)).astype(np.float32)
+    whole = PatchLattice.of_image(image.shape, (16, 16, 16), 0.5)
+    window, within = whole.around(Box((0, 20, 13), (20, 48, 44)))
+    part = predict_logits(network, image[window.slices], (16, 16, 16), lattice=within)
+    expected = predict_logits(network, image, (16, 16, 16))[:, window.slices[0], window.slices[1], window.slices[2]]
+    # Patches from outside reach 16 voxels in from a side that is not the image's own.
+    assert window.start[1] > 0
+    assert window.stop[1] < 61
+    np.testing.assert_allclose(part[:, :, 16:-16, 16:], expected[:, :, 16:-16, 16:], atol=1e-5)
+    assert np.abs(part - expected).max() > 1e-3
