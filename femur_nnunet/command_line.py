@@ -53,15 +53,17 @@ class CommandParser(argparse.ArgumentParser):
     """A parser whose refusals are JSON too where ``--json`` is among the words; so are those of its actions."""
 
     _words: Sequence[str] = ()
+    _is_action = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, and remember the words for a refusal."""
-        if not self._words:
+        # An action's parser sees the words after its name alone: it has those of the whole command from above.
+        if not self._is_action:
             self._words = list(sys.argv[1:] if args is None else args)
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
                 for parser in action.choices.values():
-                    parser._words = self._words
+                    parser._is_action, parser._words = True, self._words
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import configparser
 import importlib
 import json
 import re
@@ -14,6 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from command_parsers import actions_of, console_scripts, parser_of
 
 from femur_nnunet._version import __version__
 from femur_nnunet.files import hold_folder
@@ -59,13 +59,6 @@ HELD_CALLS = {
 }
 
 
-def console_scripts():
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg", encoding="utf-8")
-    lines = config["options.entry_points"]["console_scripts"].strip().splitlines()
-    return dict(line.split(" = ") for line in lines)
-
-
 COMMANDS = tuple(console_scripts())
 
 
@@ -75,11 +68,8 @@ def module_of(command):
 
 def parsers(command):
     """Yield the command's parser and those of its actions."""
-    parser = module_of(command).build_parser()
-    yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.values()
+    yield parser_of(command)
+    yield from actions_of(parser_of(command)).values()
 
 
 def options(parser):
@@ -171,11 +161,14 @@ def test_a_refused_option_is_json_on_request(command, words, capsys):
     assert told.err.splitlines()[-1] == f"{command}: error: {answer['error']}"
 
 
-@pytest.mark.parametrize("words", [["--json", "show"], ["show", "--json"]])
-def test_an_action_refuses_in_json_wherever_the_option_stands(words, capsys):
-    with pytest.raises(SystemExit):
-        module_of("femur_model").main(words)
-    assert json.loads(capsys.readouterr().out)["exit_code"] == 2
+def test_an_action_refuses_in_json_wherever_the_option_stands_and_only_then(capsys):
+    parser = parser_of("femur_model")
+    told = []
+    for words in (["--json", "show"], ["show"], ["show", "--json"], ["show"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        told.append(capsys.readouterr().out.startswith("{"))
+    assert told == [True, False, True, False]
 
 
 @pytest.mark.parametrize("command", BAD_CALLS)

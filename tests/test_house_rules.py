@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_parsers import console_scripts
 from import_rules import room_of_folder, room_of_module
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,13 +84,6 @@ def test_every_package_and_every_module_is_installed():
         parts = path.parent.relative_to(ROOT).parts
         present.add(".".join(parts if parts[0] == "femur_nnunet" else ("femur_nnunet", *parts)))
     assert listed == present
-
-
-def console_scripts() -> dict[str, str]:
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg", encoding="utf-8")
-    lines = config["options.entry_points"]["console_scripts"].strip().splitlines()
-    return {name.strip(): target.strip() for name, target in (line.split("=") for line in lines)}
 
 
 def test_every_console_script_has_its_function():

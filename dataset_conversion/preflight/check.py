@@ -31,6 +31,9 @@ from femur_nnunet.files import PARTIAL_PREFIX, hold_folder, sha256_of_file, writ
 from femur_nnunet.provenance import RunRecord
 
 TABLE_NAME, PAGE_NAME = "preflight.csv", "preflight.html"
+# Of what is found first; a column a check follows.
+FOUND_COLUMNS = ("source", "manifest_row", "site", "case_ids", "verdict", "reasons", "mends")
+PREFLIGHT_COLUMNS = (*FOUND_COLUMNS, *(check.replace(" ", "_") for check in CHECKS))
 
 
 @dataclass
@@ -163,8 +166,7 @@ def _n_of(report: ScanReport, verdict: Verdict) -> int:
 def _table(reports: Sequence[ScanReport]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["source", "manifest_row", "site", "case_ids", "verdict", "reasons", "mends",
-                     *(check.replace(" ", "_") for check in CHECKS)])
+    writer.writerow(PREFLIGHT_COLUMNS)
     for report in reports:
         bad = [finding for finding in report.findings if finding.verdict > Verdict.GO]
         by_check = {check: max((finding.verdict for finding in report.findings if finding.check == check),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from dataclasses import fields
 
@@ -31,6 +30,7 @@ from femur_nnunet.evaluation.texture.radiomics_row import RADIOMICS_COLUMNS
 WRITTEN = {
     "scans.tsv": SCAN_COLUMNS,
     "conversion_report.csv": [item.name for item in fields(ReportLine)],
+    "preflight.csv": preflight.FOUND_COLUMNS,
     "femur_id_map_N.tsv": ID_MAP_COLUMNS,
     "cases.csv": [name for name in CASE_COLUMNS if name not in METRIC_NAMES],
     "sites.csv": SITE_COLUMNS,
@@ -42,6 +42,7 @@ WRITTEN = {
     "radiomics_summary.csv": SUMMARY_COLUMNS,
     "probe.csv": [item.name for item in fields(ProbeRow)],
     "folds.csv": [name for name in fold_table.FOLD_COLUMNS if name not in fold_table._VALUES],
+    "grid.csv": fold_table.GRID_COLUMNS,
     "study.csv": [name for name in study_table.STUDY_COLUMNS if not name.endswith(("_mean", "_sd"))],
 }
 
@@ -59,13 +60,6 @@ def test_the_log_of_adaptation_has_the_columns_that_the_page_names():
     assert documented("adaptation.csv") == list(ast.literal_eval(columns))
 
 
-@pytest.mark.parametrize(("name", "function"), [("preflight.csv", preflight._table),
-                                                ("grid.csv", fold_table.write_grid)])
-def test_a_table_that_a_function_writes_by_hand_has_the_columns_that_the_page_names(name, function):
-    texts = [node.value for node in ast.walk(ast.parse(inspect.getsource(function))) if isinstance(node, ast.Constant)]
-    assert set(documented(name)) <= set(texts)
-
-
 def test_every_section_is_a_table_of_somebody():
     assert set(re.findall(r"^## (\S+)$", PAGE.text, re.MULTILINE)) == {
-        *WRITTEN, "preflight.csv", "grid.csv", "adaptation.csv", "participants.tsv", "balance.csv"}
+        *WRITTEN, "adaptation.csv", "participants.tsv", "balance.csv"}

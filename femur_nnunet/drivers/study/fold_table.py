@@ -66,6 +66,8 @@ class FoldRow:
 
 _IDENTITY = tuple(item.name for item in fields(FoldRow) if item.name != "values")
 FOLD_COLUMNS: tuple[str, ...] = (*_IDENTITY, *_VALUES)
+GRID_COLUMNS = ("trainer", "plans", "settings", "cohort", "n_folds", "validation_dice_mean", "validation_dice_sd",
+                "chosen")
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,7 @@ def score_candidates(arms: Sequence[Arm], cohort: CohortFolds, rows: Iterable[Fo
 
 def write_grid(path: Path, scores: Iterable[CandidateScore]) -> None:
     """Write grid.csv: every candidate and which was chosen."""
-    columns = ("trainer", "plans", "settings", "cohort", "n_folds", "validation_dice_mean", "validation_dice_sd",
-               "chosen")
-    write_table(path, columns, [
+    write_table(path, GRID_COLUMNS, [
         [one.arm.trainer, one.arm.plans_name, one.arm.settings, one.cohort, one.n_folds, one.mean, one.sd,
          str(one.chosen).lower()] for one in scores])
 
