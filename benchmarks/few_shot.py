@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from bench_support import RESULTS, publish
 from femur_nnunet.drivers.box_model import SIZES, TRAINER, plan_options, plans_name
 from femur_nnunet.drivers.steps import Step, StepRunner
 from femur_nnunet.env_command import nnunet_environment
+from femur_nnunet.files import sha256_of_file
 from femur_nnunet.phantom.tiers import tier_hash
 from femur_nnunet.segmentation.model import box_model_path
 
@@ -30,6 +32,8 @@ SITE = "rochester"
 FIRST_DATASET = 540
 METRICS = ("dice", "hd95_mm", "assd_mm")
 WAYS = ("from the box", "from scratch")
+AS_IT_IS = "the box as it is"
+STEPS_OF_AN_EPOCH = SIZES["small"].iterations_per_epoch
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,14 @@ class Hospital:
                   str(self.seed), "--jobs", str(self.jobs)), self.environment)])
         return self.work / "nnUNet_raw" / f"Dataset{number}_{name}"
 
+    def exported(self) -> Path:
+        """The box model as nnU-Net has it: the folder of its fold."""
+        folder = self.work / "box"
+        StepRunner(self.work / "export", quiet=True).run([
+            Step("export", "The box model as nnU-Net has it",
+                 ("femur_model", "export-nnunet", str(self.model), "--out", str(folder)), self.environment)])
+        return next(folder.rglob("plans.json")).parent
+
     def train(self, dataset: Path, way: str) -> Path:
         """Train one way and return the folder of its results."""
         number, plans = dataset.name[7:10], plans_name(SIZES["small"])
@@ -91,11 +103,7 @@ class Hospital:
         weights: tuple[str, ...] = ()
         folder = self.work / f"{dataset.name}_{way.replace(' ', '_')}"
         if way == WAYS[0]:
-            exported = self.work / "box"
-            StepRunner(self.work / "export", quiet=True).run([
-                Step("export", "The box model as nnU-Net has it",
-                     ("femur_model", "export-nnunet", str(self.model), "--out", str(exported)), self.environment)])
-            weights = ("-pretrained_weights", str(next(exported.rglob("checkpoint_final.pth"))))
+            weights = ("-pretrained_weights", str(next(self.exported().rglob("checkpoint_final.pth"))))
         StepRunner(folder, quiet=False).run([
             Step("train", f"{dataset.name}: train {way}",
                  ("nnUNetv2_train", number, "3d_fullres", "all", "-tr", TRAINER, "-p", plans, "-device", self.device,
@@ -142,20 +150,20 @@ def main() -> None:
     options = parser.parse_args()
     hospital = Hospital(options.work.resolve(), options.model or box_model_path(), options.seed, options.epochs,
                         options.jobs, options.device)
+    threads = os.environ.get("OMP_NUM_THREADS", "default")
     sites, rows = hospital.render(), []
-    for shots in options.shots:
+    source = {"tiers_sha256": tier_hash()[:12], "bundle_sha256": sha256_of_file(hospital.model)[:12],
+              "seed": options.seed}
+    for number, shots in enumerate(options.shots):
         dataset = hospital.convert(sites, shots)
+        if number == 0:
+            rows.append({"shots": 0, "way": AS_IT_IS, "steps": 0,
+                         **hospital.measure(dataset, hospital.exported(), AS_IT_IS), **source})
+            publish("few_shot.csv", rows, options.out, threads=threads)
         for way in WAYS:
-            model = hospital.train(dataset, way)
-            rows.append({"shots": shots, "way": way, "steps": 50 * options.epochs,
-                         **hospital.measure(dataset, model, way), "tiers_sha256": tier_hash()[:12],
-                         "seed": options.seed})
-            publish("few_shot.csv", rows, options.out)
-    exported = next((hospital.work / "box").rglob("plans.json")).parent
-    rows.insert(0, {"shots": 0, "way": "the box as it is", "steps": 0,
-                    **hospital.measure(dataset, exported, "the box as it is"), "tiers_sha256": tier_hash()[:12],
-                    "seed": options.seed})
-    publish("few_shot.csv", rows, options.out)
+            rows.append({"shots": shots, "way": way, "steps": STEPS_OF_AN_EPOCH * options.epochs,
+                         **hospital.measure(dataset, hospital.train(dataset, way), way), **source})
+            publish("few_shot.csv", rows, options.out, threads=threads)
 
 
 if __name__ == "__main__":
