@@ -37,7 +37,8 @@ def test_every_level_is_a_site_of_its_own_and_fixes_only_what_is_drawn(benchmark
 
 def test_a_row_gives_mean_median_and_worst_of_its_level_and_counts_the_missed(benchmark: ModuleType) -> None:
     cases = [{"site": "f0l0", "participant_id": person, "status": status, "dice": dice, "hd95_mm": distance,
-              "assd_mm": distance, "swapped": swapped} for person, status, dice, distance, swapped in (
+              "assd_mm": distance, "swapped": swapped, "bundle_sha256": "70ee"}
+             for person, status, dice, distance, swapped in (
         ("a", "ok", 0.98, 1.0, False), ("b", "ok", 0.96, 3.0, True), ("b", "missed", 0.0, float("nan"), False))]
     row = benchmark.table(cases)[0]
     assert (row["hips"], row["subjects"], row["missed"], row["swapped"]) == (3, 2, 1, 1)
