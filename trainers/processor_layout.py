@@ -10,8 +10,8 @@ def lay_out_for(network: nn.Module, device: torch.device) -> None:
     """Put a network's 3D weights channels last on a CPU, in place; other devices keep theirs.
 
     oneDNN's convolutions want channels last and else turn every feature map around, there and back: a training step of
-    the small U-Net takes about a tenth less (benchmarks/weights_layout.py). Values, parameters' identity and checkpoints
-    stay.
+    the small U-Net takes about a tenth less (benchmarks/weights_layout.py). Values, parameters and
+    checkpoints stay.
     """
     if device.type == "cpu":
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
