@@ -114,6 +114,12 @@ def provenance(threads: object) -> dict[str, object]:
             "load_average": f"{os.getloadavg()[0]:.1f}", "python": platform.python_version(), "commit": _commit()}
 
 
+def short_provenance() -> dict[str, object]:
+    """Command and commit alone, for tables of values that no machine changes."""
+    made = provenance(1)
+    return {name: made[name] for name in ("command", "commit")}
+
+
 def shown_command(arguments: Sequence[str]) -> str:
     """A command line without this machine's folders: an absolute path stands as the name of its option."""
     shown, option = ["python", f"benchmarks/{Path(arguments[0]).name}"], "PATH"

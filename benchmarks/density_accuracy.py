@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from bench_support import provenance
+from bench_support import short_provenance
 
 from femur_nnunet.evaluation.density.measurement import measure_femur
 from femur_nnunet.evaluation.density.quantities import QUANTITIES
@@ -142,7 +142,7 @@ def main() -> None:
     options = parser.parse_args()
     files = options.out / "density_landmarks.csv", options.out / "density_accuracy.csv"
     if not options.tables:
-        made = {key: value for key, value in provenance(1).items() if key in ("command", "commit")}
+        made = short_provenance()
         landmarks: list[Row] = []
         rows: list[Row] = []
         for hip in hips(options.seeds):

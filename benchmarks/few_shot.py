@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bench_support import RESULTS, publish
 
+from femur_nnunet.cohort import MISSING
 from femur_nnunet.drivers.box_model import SIZES, TRAINER, plan_options, plans_name
 from femur_nnunet.drivers.steps import Step, StepRunner
 from femur_nnunet.env_command import nnunet_environment
@@ -27,7 +28,6 @@ from femur_nnunet.phantom.tiers import tier_hash
 from femur_nnunet.segmentation.model import box_model_path
 
 TEST, MOST = 10, 20
-NOT_A_NUMBER = "n/a"
 SITE = "rochester"
 FIRST_DATASET = 540
 METRICS = ("dice", "hd95_mm", "assd_mm")
@@ -127,7 +127,7 @@ class Hospital:
         participants = sorted({case["participant_id"] for case in cases})
         # A missed femur has no distance: it counts as missed, and its Dice of 0 in the mean.
         found = {metric: [[float(case[metric]) for case in cases
-                           if case["participant_id"] == participant and case[metric] != NOT_A_NUMBER]
+                           if case["participant_id"] == participant and case[metric] != MISSING]
                           for participant in participants] for metric in METRICS}
         means = {metric: [statistics.fmean(values) for values in own if values] for metric, own in found.items()}
         return {"participants": len(participants), "hips": len(cases),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from bench_support import provenance
+from bench_support import short_provenance
 
 from femur_nnunet.phantom.anatomy import SIDES
 from femur_nnunet.phantom.hip_measurement import measure_hips
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [row for pair in found for row in pair]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("w", newline="", encoding="utf-8") as handle:
-        made = {key: value for key, value in provenance(1).items() if key in ("command", "commit")}
+        made = short_provenance()
         writer = csv.DictWriter(handle, [*COLUMNS, *made], lineterminator="\n")
         writer.writeheader()
         writer.writerows([{**row, **made} for row in rows])

@@ -14,7 +14,7 @@ from femur_nnunet.segmentation.hip_region import case_shape, window_record
 from femur_nnunet.segmentation.mask_cleaning import clean_mask
 from femur_nnunet.segmentation.model import SegmentationModel
 from femur_nnunet.segmentation.patch_lattice import PatchLattice
-from femur_nnunet.segmentation.plan_grid import Box, FloatArray, IntensityLimits, PlanGrid, nonzero_box
+from femur_nnunet.segmentation.plan_grid import Box, FloatArray, IntensityLimits, PlanGrid, nonzero_box, three
 from femur_nnunet.volume_io.geometry import GeometryRecord
 from femur_nnunet.volume_io.volume import Volume
 
@@ -204,11 +204,11 @@ class _Hip:
     def _second_view(self, window: Box) -> FloatArray:
         """Return the logits of the window when patches lie elsewhere and HU are a little others."""
         shift = [round(edge * self.options.step / 2) for edge in self.model.facts.patch_size]
-        wider = Box(*(_triple(values) for values in (
+        wider = Box(*(three(values) for values in (
             [max(0, start - by) for start, by in zip(window.start, shift, strict=True)],
             [min(size, stop + by) for stop, by, size in zip(window.stop, shift, self.grid.shape, strict=True)])))
         logits = self.logits(wider, gain=VIEW_GAIN, offset_hu=VIEW_OFFSET_HU)[0]
-        inner = window.moved(_triple([-start for start in wider.start]))
+        inner = window.moved(three([-start for start in wider.start]))
         return logits[:, inner.slices[0], inner.slices[1], inner.slices[2]]
 
     def _read(self, box: Box) -> NDArray[Any]:
@@ -274,9 +274,4 @@ def _grown(window: Box, femur: NDArray[np.bool_], grid: PlanGrid) -> Box:
             start[axis] = max(0, start[axis] - step)
         if stop[axis] < grid.shape[axis] and np.take(femur, -1, axis=axis).any():
             stop[axis] = min(grid.shape[axis], stop[axis] + step)
-    return Box(_triple(start), _triple(stop))
-
-
-def _triple(values: list[int]) -> tuple[int, int, int]:
-    first, second, third = values
-    return first, second, third
+    return Box(three(start), three(stop))

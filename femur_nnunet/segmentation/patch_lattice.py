@@ -24,7 +24,7 @@ class PatchLattice:
     patch : tuple of int
         Edges of a patch.
     shape : tuple of int
-        Voxels of the image along each axis; 0 missing voxels where it is smaller than a patch.
+        Voxels of the image along each axis, fewer than a patch's where it is smaller than one.
     """
 
     starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
