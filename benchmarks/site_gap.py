@@ -17,18 +17,9 @@ import time
 from pathlib import Path
 
 from bench_support import RESULTS, provenance
-from site_gap_runs import (
-    ARMS,
-    MASKS,
-    TIERS,
-    Run,
-    Size,
-    case_rows,
-    make_cohort,
-    predict_and_measure,
-    site_means,
-    train,
-)
+from site_gap_arms import ARMS, MASKS, TIERS, Run, Size
+from site_gap_datasets import make_cohort, make_training_dataset
+from site_gap_runs import case_rows, predict_and_measure, site_means, train
 
 from femur_nnunet.command_line import format_table
 from femur_nnunet.phantom.cohort_plan import KIT_VERSION
@@ -84,11 +75,10 @@ def do_run(run: Run, folder: Path) -> None:
     """Do one run and add its rows."""
     # Taken first: the tree may move on while a run lasts.
     started, made = time.monotonic(), provenance(os.environ.get("OMP_NUM_THREADS", "default"))
-    oracle = ARMS[run.arm].oracle
-    trained = make_cohort(run, run.trained_tier, oracle=oracle)
+    trained = make_training_dataset(run)
     train(run, trained)
     minutes = (time.monotonic() - started) / 60
-    predict_and_measure(run, make_cohort(run, run.tier, oracle=oracle), trained)
+    predict_and_measure(run, make_cohort(run, run.tier, oracle=ARMS[run.arm].oracle), trained)
     cases = case_rows(run, CASE_COLUMNS)
     rows = mean_rows(run, cases, minutes)
     source = {"tiers_sha256": tier_hash()[:12], "kit_version": KIT_VERSION, "commit": made["commit"]}
@@ -110,6 +100,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="of training and prediction (default: cpu)")
     parser.add_argument("--preset", choices=("cpu", "gpu24", "gpu80"), default="cpu", help="preset of femur_plan")
     parser.add_argument("--label-maps", type=Path, help="render these label maps instead of analytic bones")
+    parser.add_argument("--rendered-maps", type=Path, help="label maps for the arms renderings_only, renderings_added")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     size = Size(epochs=options.epochs, preset=options.preset)
@@ -117,7 +108,8 @@ def main() -> None:
         for tier in options.tiers:
             for arm in options.arms:
                 run = Run(arm, tier, seed, size, options.work.resolve(), options.device, options.jobs,
-                          options.label_maps.resolve() if options.label_maps else None)
+                          *(folder.resolve() if folder else None
+                            for folder in (options.label_maps, options.rendered_maps)))
                 if is_done(options.out / "site_gap.csv", run):
                     print(f"{arm}, {tier}, seed {seed}: done before", flush=True)
                 else:

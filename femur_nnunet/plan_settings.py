@@ -18,6 +18,7 @@ from femur_nnunet.errors import UsageError
 PLAN_BLOCK_KEY = "femur_nnunet"
 PLAN_BLOCK_SCHEMA = 1
 Architecture = Literal["transunet", "vnet", "unet"]
+Normalisation = Literal["instance", "batch"]
 LambdaSchedule = Literal["ganin", "delayed_ramp", "constant"]
 
 
@@ -29,6 +30,9 @@ class ArchitectureSettings:
     ----------
     family : str
         ``transunet``, ``vnet`` or ``unet``; a trainer refuses a plan made for another family than its own.
+    normalisation : str
+        Of the feature maps: ``instance``, as nnU-Net plans it, or ``batch``, whose statistics are kept in the
+        network (for ``TransUNetAdaBNTrainer``, and to compare).
     transformer_layers, transformer_heads : int
         Depth and heads of the transformer on the bottleneck map (patch size 1). TransUNet in 3D uses
         12 and 12.
@@ -44,6 +48,7 @@ class ArchitectureSettings:
     """
 
     family: Architecture = "transunet"
+    normalisation: Normalisation = "instance"
     transformer_layers: int = 12
     transformer_heads: int = 12
     transformer_width: int = 768
@@ -87,6 +92,8 @@ class AdaptationSettings:
     log_gradients_every : int
         Steps between two measurements of each term's gradient at the encoder, counted in each epoch from
         its first step. A measured step goes back through the network once more for each term.
+    statistics_patches : int
+        Patches of unlabelled scans that ``TransUNetAdaBNTrainer`` takes its batch statistics from.
     """
 
     layers: tuple[str, ...] = ("bottleneck",)
@@ -102,6 +109,7 @@ class AdaptationSettings:
     mmd_queue_patches: int = 32
     mmd_queue_tokens: int = 512
     log_gradients_every: int = 50
+    statistics_patches: int = 128
 
 
 @dataclass(frozen=True)
@@ -349,7 +357,8 @@ _RANGES = {
     "adaptation.mmd_weight": (0, math.inf), "adaptation.reversal_strength": (0, math.inf),
     "adaptation.head_hidden": _COUNT, "adaptation.mmd_bandwidths": _POSITIVE, "adaptation.mmd_tokens": (0, math.inf),
     "adaptation.mmd_queue_patches": (0, math.inf), "adaptation.mmd_queue_tokens": (0, math.inf),
-    "adaptation.log_gradients_every": _COUNT, "teacher.consistency_weight": (0, math.inf), "teacher.decay": _SHARE,
+    "adaptation.log_gradients_every": _COUNT, "adaptation.statistics_patches": _COUNT,
+    "teacher.consistency_weight": (0, math.inf), "teacher.decay": _SHARE,
     "teacher.ramp_end": (1e-12, 1), "selection.target_patches": (0, math.inf), "selection.held_out_fraction": (0, 0.9),
     "selection.every_epochs": (0, math.inf),
     "selection.source_weight": _SHARE, "sampling.labelled_patches": (0, math.inf),

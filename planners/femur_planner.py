@@ -17,6 +17,7 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import write_json
 from femur_nnunet.networks.from_plan import (
+    NORMALISATION_PATHS,
     TRANSUNET_CLASS_PATH,
     VNET_CLASS_PATH,
     VNET_IMPORTS,
@@ -104,6 +105,7 @@ class FemurPlanner(ExperimentPlanner):
             plan["batch_size"] = self.preset.batch_size
         share = max(1, plan["batch_size"] // self.n_sites)
         plan["batch_size"] = max(2, share * self.n_sites)
+        plan["architecture"]["arch_kwargs"]["norm_op"] = NORMALISATION_PATHS[self.settings.architecture.normalisation]
         if self.settings.architecture.family == "transunet":
             kwargs = plan["architecture"]["arch_kwargs"]
             kwargs["transformer"] = transformer_sizes(self.settings.architecture, kwargs, plan["patch_size"])

@@ -60,7 +60,7 @@ def pack_weights(network_weights: Mapping[str, torch.Tensor], network: nn.Module
     _compare_names(set(expected), set(network_weights), _OF_CHECKPOINT)
     aliases = shared_tensors(network)
     kept = {}
-    for name in sorted(set(expected) - set(aliases)):
+    for name in sorted(_stored_names(network, aliases)):
         weight = network_weights[name]
         if weight.shape != expected[name].shape or not weight.is_floating_point():
             _refuse_checkpoint(f"{name} of {tuple(weight.shape)}, {weight.dtype}",
@@ -75,6 +75,12 @@ def pack_weights(network_weights: Mapping[str, torch.Tensor], network: nn.Module
         if not torch.equal(network_weights[alias], network_weights[name]):
             _refuse_checkpoint(f"other values under {alias} than under {name}", "one shared tensor")
     return bytes(save(kept))
+
+
+def _stored_names(network: nn.Module, aliases: Mapping[str, str]) -> list[str]:
+    """Return the names of what is stored: each tensor once, and no counter of batch normalisation."""
+    return [name for name, tensor in network.state_dict().items()
+            if name not in aliases and tensor.is_floating_point()]
 
 
 def _refuse_checkpoint(found: str, expected: str) -> NoReturn:
@@ -109,7 +115,8 @@ def unpack_weights(data: bytes, network: nn.Module, aliases: Mapping[str, str], 
 
     if dict(aliases) != shared_tensors(network):
         raise BundleError("another map of shared tensors", expected="that of the network", subject=subject)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name not in aliases}
+    state = network.state_dict()
+    expected = {name: tuple(state[name].shape) for name in _stored_names(network, aliases)}
     _check_header(data, expected, subject)
     try:
         stored = load(data)
@@ -121,6 +128,9 @@ def unpack_weights(data: bytes, network: nn.Module, aliases: Mapping[str, str], 
         if not bool(torch.isfinite(stored[name]).all()):
             raise BundleError(f"values of {name} that are not finite", expected="finite weights", subject=subject)
         weights[name] = stored[name].to(torch.float32)
+    # Batch normalisation counts its training steps, which no prediction asks for.
+    weights.update({name: torch.zeros_like(tensor, device="cpu") for name, tensor in state.items()
+                    if not tensor.is_floating_point()})
     weights.update({alias: weights[name] for alias, name in aliases.items()})
     return weights
 

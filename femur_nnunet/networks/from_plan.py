@@ -24,11 +24,15 @@ TRANSUNET_CLASS_PATH = f"{TransUNet3D.__module__}.{TransUNet3D.__qualname__}"
 VNET_CLASS_PATH = f"{VNet.__module__}.{VNet.__qualname__}"
 # What VNet takes from a plan as the name of a class.
 VNET_IMPORTS = ["norm_op"]
+# Which block of the list below a plan's setting stands for.
+NORMALISATION_PATHS: dict[str, str] = {"instance": "torch.nn.modules.instancenorm.InstanceNorm3d",
+                                       "batch": "torch.nn.modules.batchnorm.BatchNorm3d"}
 _MOST_CONVOLUTIONS = 3
 # What a plan may name, by dotted path: a plan is data and must not be able to name any callable. Names are looked up
 # here and never imported.
 BUILDING_BLOCKS: dict[str, type[nn.Module]] = {
     "torch.nn.modules.conv.Conv3d": nn.Conv3d,
+    "torch.nn.modules.batchnorm.BatchNorm3d": nn.BatchNorm3d,
     "torch.nn.modules.instancenorm.InstanceNorm3d": nn.InstanceNorm3d,
     "torch.nn.LeakyReLU": nn.LeakyReLU,
     "torch.nn.modules.activation.LeakyReLU": nn.LeakyReLU,

@@ -5,6 +5,7 @@ nnU-Net forgets modules of this folder after a look-up; classes defined here cou
 
 from femur_nnunet.trainers import (
     FemurTrainer,
+    TransUNetAdaBNTrainer,
     TransUNetDAPlusTrainer,
     TransUNetDATrainer,
     TransUNetGRLTrainer,
@@ -14,5 +15,6 @@ from femur_nnunet.trainers import (
     VNetDiceL2Trainer,
 )
 
-__all__ = ["FemurTrainer", "TransUNetDAPlusTrainer", "TransUNetDATrainer", "TransUNetGRLTrainer",
-           "TransUNetMMDTrainer", "TransUNetMeanTeacherTrainer", "TransUNetTrainer", "VNetDiceL2Trainer"]
+__all__ = ["FemurTrainer", "TransUNetAdaBNTrainer", "TransUNetDAPlusTrainer", "TransUNetDATrainer",
+           "TransUNetGRLTrainer", "TransUNetMMDTrainer", "TransUNetMeanTeacherTrainer", "TransUNetTrainer",
+           "VNetDiceL2Trainer"]

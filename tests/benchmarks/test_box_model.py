@@ -1,32 +1,15 @@
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
-from types import ModuleType
 
-import pytest
+import box_model
 
 from femur_nnunet.case_ids import SITE_PATTERN
 from femur_nnunet.randomised.ranges import load_ranges
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
-    spec = importlib.util.spec_from_file_location("box_model_benchmark", FOLDER / "box_model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_level_is_a_site_of_its_own_and_fixes_only_what_is_drawn(benchmark: ModuleType) -> None:
-    levels, ranges = list(benchmark.levels()), load_ranges()
+def test_every_level_is_a_site_of_its_own_and_fixes_only_what_is_drawn() -> None:
+    levels, ranges = list(box_model.levels()), load_ranges()
     sites = [site for _, _, site, _ in levels]
     assert len(set(sites)) == len(sites)
     assert all(re.fullmatch(SITE_PATTERN, site) for site in sites)
@@ -35,12 +18,12 @@ def test_every_level_is_a_site_of_its_own_and_fixes_only_what_is_drawn(benchmark
         assert all(ranges[name].holds(value) for name, value in fixed.items())
 
 
-def test_a_row_gives_mean_median_and_worst_of_its_level_and_counts_the_missed(benchmark: ModuleType) -> None:
+def test_a_row_gives_mean_median_and_worst_of_its_level_and_counts_the_missed() -> None:
     cases = [{"site": "f0l0", "participant_id": person, "status": status, "dice": dice, "hd95_mm": distance,
               "assd_mm": distance, "swapped": swapped, "bundle_sha256": "70ee"}
              for person, status, dice, distance, swapped in (
         ("a", "ok", 0.98, 1.0, False), ("b", "ok", 0.96, 3.0, True), ("b", "missed", 0.0, float("nan"), False))]
-    row = benchmark.table(cases)[0]
+    row = box_model.table(cases)[0]
     assert (row["hips"], row["subjects"], row["missed"], row["swapped"]) == (3, 2, 1, 1)
     assert (row["dice_median"], row["dice_worst"]) == (0.96, 0.0)
     # A missed femur has no distance: the mean is over those found, and the count stands beside it.

@@ -49,3 +49,18 @@ def test_weights_of_another_network_are_refused(network):
         pack_weights(weights, network)
     with pytest.raises(BundleError, match="tensors that lack"):
         pack_weights({}, network)
+
+
+def test_a_network_with_batch_normalisation_comes_back_but_for_its_count_of_steps():
+    plans = tiny_plans("unet")
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    architecture["arch_kwargs"]["norm_op"] = "torch.nn.modules.batchnorm.BatchNorm3d"
+    network = tiny_network(plans, "unet", 0)
+    network.train()(torch.randn(2, 1, 16, 16, 16))
+    state = network.state_dict()
+    restored = unpack_weights(pack_weights(state, network), network, shared_tensors(network), subject="x")
+    assert restored.keys() == state.keys()
+    counts = {name for name in state if name.endswith("num_batches_tracked")}
+    assert all(torch.equal(restored[name], state[name]) for name in state.keys() - counts)
+    assert {int(restored[name]) for name in counts} == {0}
+    network.load_state_dict(restored)

@@ -56,8 +56,11 @@ def test_up_to_date_data_stay_and_another_plan_leaves_nnunets_name_alone(planned
     stock = (folder / "nnUNetPlans.json").read_text()
     marker = next((folder / "FemurPlans_3x3x3mm_3d_fullres").glob("*.b2nd"))
     before = marker.stat().st_mtime_ns
-    plan = make_plan(PlanOptions(501, architecture="unet", preset="cpu", jobs=1, quiet=True))
-    assert plan["configurations"]["3d_fullres"]["architecture"]["network_class_name"].endswith("PlainConvUNet")
+    plan = make_plan(PlanOptions(501, architecture="unet", preset="cpu", jobs=1, quiet=True,
+                                 changes=("architecture.normalisation=batch",)))
+    architecture = plan["configurations"]["3d_fullres"]["architecture"]
+    assert architecture["network_class_name"].endswith("PlainConvUNet")
+    assert architecture["arch_kwargs"]["norm_op"] == "torch.nn.modules.batchnorm.BatchNorm3d"
     assert marker.stat().st_mtime_ns == before
     assert (folder / "nnUNetPlans.json").read_text() == stock
     assert json.loads((folder / "run.json").read_text())["preprocessed_data"] == "up to date"

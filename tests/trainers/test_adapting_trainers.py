@@ -59,7 +59,7 @@ def test_the_plugin_names_every_trainer_for_nnunet():
     assert set(femur_nnunet_trainers.__all__) == set(trainers.__all__)
     assert {name for name in trainers.__all__ if name.startswith("TransUNet")} == {
         "TransUNetTrainer", "TransUNetGRLTrainer", "TransUNetMMDTrainer", "TransUNetDATrainer",
-        "TransUNetMeanTeacherTrainer", "TransUNetDAPlusTrainer"}
+        "TransUNetMeanTeacherTrainer", "TransUNetDAPlusTrainer", "TransUNetAdaBNTrainer"}
 
 
 @pytest.mark.parametrize(("trainer_class", "measured"), [

@@ -20,7 +20,8 @@ from femur_nnunet.splits import COHORT_SEX, HASH_NAME, SplitSet, read_splits
 TRAINER_ARCHITECTURE = {
     "VNetDiceL2Trainer": "vnet", "FemurTrainer": "unet", "TransUNetTrainer": "transunet",
     "TransUNetDATrainer": "transunet", "TransUNetGRLTrainer": "transunet", "TransUNetMMDTrainer": "transunet",
-    "TransUNetDAPlusTrainer": "transunet", "TransUNetMeanTeacherTrainer": "transunet"}
+    "TransUNetDAPlusTrainer": "transunet", "TransUNetMeanTeacherTrainer": "transunet",
+    "TransUNetAdaBNTrainer": "transunet"}
 """Our trainers and the architecture that femur_plan makes their plan for."""
 
 _NAME_DIGITS = 6
