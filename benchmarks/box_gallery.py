@@ -99,7 +99,7 @@ def main() -> None:
         draw(panels, scan, label == (1 if one_side else LABEL_OF_SIDE[row["side"]]), mask)  # type: ignore[index]
         draws = record["draws"]
         title = (f"{row['participant_id']}, {row['side']}: Dice {float(row['dice']):.3f}, "
-                 f"{record['spacing_mm_xyz'][2]:g} mm slices,\nnoise {draws['noise_hu']:.0f} HU, spongiosa "
+                 f"{record['spacing_mm_xyz'][2]:.1f} mm slices,\nnoise {draws['noise_hu']:.0f} HU, spongiosa "
                  f"x{draws['trabecular_factor']:.2f}; {told or 'no warning'}")
         panels[0].set_title(title, color="#e6edf3", fontsize=9, loc="left")
         print(row["image"], row["side"], row["dice"], told, flush=True)
