@@ -33,6 +33,9 @@ FIRST_DATASET = 540
 METRICS = ("dice", "hd95_mm", "assd_mm")
 WAYS = ("from the box", "from scratch")
 AS_IT_IS = "the box as it is"
+# Windows overlap by a quarter in place of half, for all ways alike: less than a third of the time, which on two cores
+# was half a minute a hip.
+WINDOW_STEP = "0.75"
 STEPS_OF_AN_EPOCH = SIZES["small"].iterations_per_epoch
 
 
@@ -116,7 +119,8 @@ class Hospital:
         StepRunner(folder, quiet=False).run([
             Step("predict", f"{name}: predict the test",
                  ("nnUNetv2_predict_from_modelfolder", "-i", str(dataset / "imagesTs"), "-o", str(folder / "masks"),
-                  "-m", str(model), "-f", "all", "-device", self.device, "-npp", "1", "-nps", "1"),
+                  "-m", str(model), "-f", "all", "-device", self.device, "-npp", "1", "-nps", "1",
+                  "-step_size", WINDOW_STEP),
                  self.environment, bar_pattern=r"^Predicting "),
             Step("evaluate", "Evaluate",
                  ("femur_eval", str(folder / "masks"), str(dataset / "labelsTs"), "--scans", str(dataset / "scans.tsv"),
