@@ -41,9 +41,7 @@ def predict_and_measure(run: Run, dataset: Path, trained: Path) -> None:
     folder = run.results_folder
     StepRunner(folder, quiet=True).run([
         Step(f"predict{site and '_'}{site}", "Predict the test scans",
-             ("nnUNetv2_predict", "-i", str(images), "-o", str(folder / "raw"), "-d", trained.name[7:10],
-              "-c", "3d_fullres", "-f", "0", "-tr", ARMS[run.arm].trainer, "-p", _plans_name(run), "-device",
-              run.device, *(("-npp", "0", "-nps", "0") if run.device == "cpu" else ()), *checkpoint),
+             (*prediction_command(run, images, folder / "raw", trained.name[7:10]), *checkpoint),
              environment, bar_pattern=r"^Predicting ", bar_total=0)
         for site, images, checkpoint in _predictions(run, dataset)])
     keep_largest_components(folder / "raw", folder / "largest_component")
@@ -83,6 +81,13 @@ def keep_largest_components(source: Path, target: Path) -> None:
         kept = sitk.GetImageFromArray((components == largest).astype(np.uint8))
         kept.CopyInformation(image)
         sitk.WriteImage(kept, str(target / path.name))
+
+
+def prediction_command(run: Run, images: Path, masks: Path, number: str) -> tuple[str, ...]:
+    """Return the command that predicts images with the arm, trained on the dataset of this number."""
+    return ("nnUNetv2_predict", "-i", str(images), "-o", str(masks), "-d", number, "-c", "3d_fullres", "-f", "0", "-tr",
+            ARMS[run.arm].trainer, "-p", _plans_name(run), "-device", run.device,
+            *(("-npp", "0", "-nps", "0") if run.device == "cpu" else ()))
 
 
 def _predictions(run: Run, dataset: Path) -> list[tuple[str, Path, tuple[str, ...]]]:
