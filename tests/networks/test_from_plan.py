@@ -25,9 +25,10 @@ from femur_nnunet.networks.vnet import VNet
 BUILDERS = (build_transunet, build_vnet, build_unet)
 
 
-def test_the_lists_hold_four_networks_and_three_building_blocks():
+def test_the_lists_hold_four_networks_and_four_building_blocks():
     assert {pydoc.locate(path) for path in ALLOWED_NETWORKS} == {TransUNet3D, VNet, PlainConvUNet, ResidualEncoderUNet}
-    assert {pydoc.locate(path) for path in ALLOWED_IMPORTS} == {nn.Conv3d, nn.InstanceNorm3d, nn.LeakyReLU}
+    assert {pydoc.locate(path) for path in ALLOWED_IMPORTS} == {
+        nn.Conv3d, nn.BatchNorm3d, nn.InstanceNorm3d, nn.LeakyReLU}
 
 
 @pytest.mark.parametrize("build", BUILDERS)
