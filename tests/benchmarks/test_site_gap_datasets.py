@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from site_gap_arms import ARMS, Run, Size
-from site_gap_datasets import make_training_dataset, match_histograms
+from site_gap_datasets import make_training_dataset, match_histograms, require_own_tiers
 
 from femur_nnunet import trainers
-from femur_nnunet.errors import UsageError
+from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.plan_changes import with_changes
 from femur_nnunet.plan_settings import FemurPlanSettings
 
@@ -87,3 +87,12 @@ def test_every_arm_names_a_trainer_and_settings_that_exist(name):
 def test_an_arm_with_renderings_asks_for_label_maps(tmp_path):
     with pytest.raises(UsageError, match="give --rendered-maps DIR"):
         make_training_dataset(Run("renderings_only", "moderate", 101, Size(), tmp_path))
+
+
+def test_a_work_folder_of_other_tiers_is_refused(tmp_path):
+    require_own_tiers(tmp_path / "seed101")
+    require_own_tiers(tmp_path / "seed101")
+    record = tmp_path / "seed101" / "tiers_sha256.txt"
+    record.write_text("0123456789abcdef\n")
+    with pytest.raises(FemurError, match="cohorts of the tiers 0123456789ab"):
+        require_own_tiers(tmp_path / "seed101")
