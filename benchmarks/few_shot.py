@@ -19,10 +19,12 @@ from pathlib import Path
 
 from bench_support import RESULTS, publish
 
-from femur_nnunet.cohort import MISSING
 from femur_nnunet.drivers.box_model import SIZES, TRAINER, plan_options, plans_name
 from femur_nnunet.drivers.steps import Step, StepRunner
 from femur_nnunet.env_command import nnunet_environment
+from femur_nnunet.evaluation.case_status import CaseStatus
+from femur_nnunet.evaluation.case_table import CASES_NAME, read_cases
+from femur_nnunet.evaluation.participants import participant_means
 from femur_nnunet.files import sha256_of_file
 from femur_nnunet.phantom.tiers import tier_hash
 from femur_nnunet.segmentation.model import box_model_path
@@ -126,16 +128,11 @@ class Hospital:
                  ("femur_eval", str(folder / "masks"), str(dataset / "labelsTs"), "--scans", str(dataset / "scans.tsv"),
                   "--out", str(folder / "evaluation"), "--arm", name.replace(" ", "_"), "--jobs", str(self.jobs)),
                  self.environment, accepted_codes=(0, 1))])
-        with (folder / "evaluation" / "cases.csv").open(newline="", encoding="utf-8") as handle:
-            cases = list(csv.DictReader(handle))
-        participants = sorted({case["participant_id"] for case in cases})
+        cases = read_cases(folder / "evaluation" / CASES_NAME)
         # A missed femur has no distance: it counts as missed, and its Dice of 0 in the mean.
-        found = {metric: [[float(case[metric]) for case in cases
-                           if case["participant_id"] == participant and case[metric] != MISSING]
-                          for participant in participants] for metric in METRICS}
-        means = {metric: [statistics.fmean(values) for values in own if values] for metric, own in found.items()}
-        return {"participants": len(participants), "hips": len(cases),
-                "missed": sum(case["status"] == "missed" for case in cases),
+        means = {metric: list(participant_means(cases, metric).values()) for metric in METRICS}
+        return {"participants": len({case.participant_id for case in cases}), "hips": len(cases),
+                "missed": sum(case.status is CaseStatus.MISSED for case in cases),
                 **{f"{metric}_{name}": round(of(values), 4) for metric, values in means.items()
                    for name, of in (("mean", statistics.fmean), ("sd", statistics.stdev))}}
 

@@ -130,11 +130,9 @@ def _both(sites: Path) -> tuple[str, ...]:
 def _convert(run: Run, tier: str, kind: int, inputs: tuple[str, ...]) -> Path:
     name = _dataset_name(tier, kind)
     number, raw = name[7:10], run.root / "nnUNet_raw"
-    # The order of options is part of what a finished step is known by.
-    sources, rest = inputs[:4], inputs[4:]
     StepRunner(run.root / "cohorts" / f"{tier}_{number}", quiet=True).run([
         Step("convert", "Convert it",
-             ("convert_qct_sites", *sources, "--out", str(raw), "--dataset-id", number, *rest, "--key-seed",
+             ("convert_qct_sites", *inputs, "--out", str(raw), "--dataset-id", number, "--key-seed",
               str(run.seed), "--jobs", str(run.jobs), "--quiet"), nnunet_environment(run.root),
              accepted_codes=(0, 1))])
     return raw / name

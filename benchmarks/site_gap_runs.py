@@ -44,13 +44,18 @@ def predict_and_measure(run: Run, dataset: Path, trained: Path) -> None:
              (*prediction_command(run, images, folder / "raw", trained.name[7:10]), *checkpoint),
              environment, bar_pattern=r"^Predicting ", bar_total=0)
         for site, images, checkpoint in _predictions(run, dataset)])
+    evaluate_masks(run, dataset, folder, "--source-site", "tulane")
+
+
+def evaluate_masks(run: Run, dataset: Path, folder: Path, *options: str) -> None:
+    """Evaluate the masks in a folder's ``raw``, and their largest components, into ``evaluation_<kind>``."""
     keep_largest_components(folder / "raw", folder / "largest_component")
     for masks in MASKS:
         StepRunner(folder / f"evaluation_{masks}", quiet=True).run([
             Step("evaluate", "Evaluate by site",
                  ("femur_eval", str(folder / masks), str(dataset / "labelsTs"), "--scans", str(dataset / "scans.tsv"),
-                  "--source-site", "tulane", "--out", str(folder / f"evaluation_{masks}"), "--arm", run.arm, "--jobs",
-                  str(run.jobs), "--quiet"), environment, accepted_codes=(0, 1))])
+                  *options, "--out", str(folder / f"evaluation_{masks}"), "--arm", run.arm, "--jobs", str(run.jobs),
+                  "--quiet"), nnunet_environment(run.root), accepted_codes=(0, 1))])
 
 
 def case_rows(run: Run, columns: tuple[str, ...]) -> list[dict[str, str]]:

@@ -10,7 +10,6 @@ on tuning seeds (100 to 199) alone.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import statistics
 from collections.abc import Iterator
@@ -18,11 +17,12 @@ from pathlib import Path
 
 from bench_support import RESULTS, publish
 from site_gap_arms import MASKS, Run, Size
-from site_gap_runs import keep_largest_components, prediction_command
+from site_gap_runs import evaluate_masks, prediction_command
 
-from femur_nnunet.cohort import MISSING
 from femur_nnunet.drivers.steps import Step, StepRunner
 from femur_nnunet.env_command import nnunet_environment
+from femur_nnunet.evaluation.case_table import CASES_NAME, read_cases
+from femur_nnunet.evaluation.participants import participant_means
 from femur_nnunet.phantom.tiers import AXIS_NAMES, TIER_NAMES, tier_hash
 
 FIRST_DATASET, BASE = 560, "moderate"
@@ -55,23 +55,13 @@ def measure(run: Run, number: int, axis: str, tier: str, participants: int) -> d
               "--dataset-id", dataset, "--key-seed", str(run.seed), *common), environment, accepted_codes=(0, 1)),
         Step("predict", "Predict", prediction_command(run, images / "imagesTs", folder / "raw", "512"),
              environment, bar_pattern=r"^Predicting ")])
-    keep_largest_components(folder / "raw", folder / "largest_component")
+    evaluate_masks(run, images, folder)
     row: dict[str, object] = {"axis": axis, "tier": tier, "seed": run.seed}
     for masks in MASKS:
-        StepRunner(folder / f"evaluation_{masks}", quiet=True).run([
-            Step("evaluate", "Evaluate",
-                 ("femur_eval", str(folder / masks), str(images / "labelsTs"), "--scans", str(images / "scans.tsv"),
-                  "--out", str(folder / f"evaluation_{masks}"), "--arm", run.arm, *common), environment,
-                 accepted_codes=(0, 1))])
-        with (folder / f"evaluation_{masks}" / "cases.csv").open(newline="", encoding="utf-8") as handle:
-            cases = list(csv.DictReader(handle))
-        row |= {"participants": len({case["participant_id"] for case in cases}), "hips": len(cases)}
-        for metric in METRICS:
-            by_person: dict[str, list[float]] = {}
-            for case in cases:
-                if case[metric] != MISSING:
-                    by_person.setdefault(case["participant_id"], []).append(float(case[metric]))
-            row[f"{metric}_{masks}"] = round(statistics.fmean(map(statistics.fmean, by_person.values())), 4)
+        cases = read_cases(folder / f"evaluation_{masks}" / CASES_NAME)
+        row |= {"participants": len({case.participant_id for case in cases}), "hips": len(cases)}
+        row |= {f"{metric}_{masks}": round(statistics.fmean(participant_means(cases, metric).values()), 4)
+                for metric in METRICS}
     return {**row, "tiers_sha256": tier_hash()[:12]}
 
 

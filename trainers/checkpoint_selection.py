@@ -79,10 +79,7 @@ class SelectingTrainer(ScoringTrainer):
             f"Chosen without target labels: epoch {best['epoch']}, combined score {best['combined_score']:.4f} "
             f"(source Dice {best['source_dice']:.4f}, target agreement {best['target_agreement']:.4f} x "
             f"plausibility {best['target_plausibility']:.4f})")
-        # nnU-Net has counted the epoch already, and its checkpoints hold the next one's number.
-        self.current_epoch -= 1
-        self.save_checkpoint(str(Path(self.output_folder, SELECTED_NAME)))
-        self.current_epoch += 1
+        self.save_ended_epoch(str(Path(self.output_folder, SELECTED_NAME)))
         self.write_selection("last epoch")
 
     def write_selection(self, final: str) -> None:

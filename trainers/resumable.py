@@ -67,6 +67,12 @@ class ResumableTrainer(PlannedTrainer):
         with atomic_path(Path(filename)) as temporary:
             torch.save(checkpoint, temporary)
 
+    def save_ended_epoch(self, filename: str) -> None:
+        """Write the checkpoint of an epoch that nnU-Net has counted already: its number is the next one's."""
+        self.current_epoch -= 1
+        self.save_checkpoint(filename)
+        self.current_epoch += 1
+
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
         """Load a checkpoint file and, where it has them, our own states."""
         filename = str(filename_or_checkpoint)

@@ -59,11 +59,8 @@ class TransUNetAdaBNTrainer(UnlabelledScansTrainer):
         super().on_train_end()
 
     def _take_statistics(self) -> None:
-        # nnU-Net has counted the last epoch already, and its checkpoints hold the next one's number.
-        self.current_epoch -= 1
-        self.save_checkpoint(str(Path(self.output_folder, SOURCE_STATISTICS_NAME)))
-        self.current_epoch += 1
-        cases: list[str] = self._target_cases()
+        self.save_ended_epoch(str(Path(self.output_folder, SOURCE_STATISTICS_NAME)))
+        cases = self._target_cases()
         patches, _ = fixed_patches(self.two_folder_dataset(self.cases.train, cases), cases,
                                    self.settings.adaptation.statistics_patches, self.configuration_manager.patch_size)
         take_statistics(self.bare_network(), patches, self.batch_size)
@@ -72,6 +69,6 @@ class TransUNetAdaBNTrainer(UnlabelledScansTrainer):
             f"checkpoint_final.pth: batch statistics of {len(patches)} patches of {len(cases)} unlabelled scans; "
             f"{SOURCE_STATISTICS_NAME}: those of training.")
 
-    def _target_cases(self) -> list[Any]:
+    def _target_cases(self) -> list[str]:
         # None is kept out of training for a score here.
         return [*self.cases.unlabelled, *self.scoring_cases]

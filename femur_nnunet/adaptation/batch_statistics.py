@@ -11,7 +11,7 @@ from femur_nnunet.errors import UsageError
 
 def has_batch_statistics(network: nn.Module) -> bool:
     """Say whether a network normalises by statistics that it keeps."""
-    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in network.modules())
+    return bool(_layers_with_statistics(network))
 
 
 def take_statistics(network: nn.Module, patches: torch.Tensor, batch_size: int) -> None:
@@ -36,7 +36,7 @@ def take_statistics(network: nn.Module, patches: torch.Tensor, batch_size: int) 
     UsageError
         The network keeps no statistics, or there are fewer patches than one batch.
     """
-    layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    layers = _layers_with_statistics(network)
     if not layers:
         raise UsageError("a network without batch normalisation", expected="layers that keep statistics",
                          action="plan with: femur_plan --set architecture.normalisation=batch")
@@ -60,3 +60,7 @@ def take_statistics(network: nn.Module, patches: torch.Tensor, batch_size: int) 
         network.train(was_training)
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
+
+
+def _layers_with_statistics(network: nn.Module) -> list[_BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
