@@ -15,7 +15,7 @@ TierName = Literal["none", "mild", "moderate", "severe"]
 AxisName = Literal["scanner", "population", "positioning"]
 TIER_NAMES: tuple[TierName, ...] = get_args(TierName)
 AXIS_NAMES: tuple[AxisName, ...] = get_args(AxisName)
-TIERS_FILE = Path(__file__).with_name("tiers_v3.json")
+TIERS_FILE = Path(__file__).with_name("tiers_v4.json")
 
 
 @dataclass(frozen=True)
