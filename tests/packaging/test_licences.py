@@ -16,6 +16,8 @@ FAMILIES = {"Apache": "Apache", "BSD": "BSD", "MIT": "MIT", "MPL": "MPL", "Mozil
 # nnU-Net's own look-up imports it.
 NOT_IMPORTED = {"torchvision"}
 PACKAGE_OF_MODULE = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+# Its metadata points to a file of several licences, which the page sums up.
+STATES_NONE = {"dcm2niix"}
 WEAK_COPYLEFT = {"connected-components-3d"}
 
 
@@ -60,11 +62,12 @@ def test_the_page_lists_the_direct_dependencies_with_their_ranges(section):
 
 @pytest.mark.parametrize(("name", "licence"), [(row[0], row[2]) for rows in TABLES.values() for row in rows])
 def test_the_page_states_the_licence_that_the_installed_package_states(name, licence):
+    assert families(licence)
     try:
         stated = families(stated_licence(name))
     except importlib.metadata.PackageNotFoundError:
-        stated = set()  # an extra that is not installed
-    assert families(licence)
+        return  # an extra that is not installed
+    assert stated or name in STATES_NONE
     assert stated <= families(licence)
 
 
