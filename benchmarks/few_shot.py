@@ -58,6 +58,16 @@ class Hospital:
         alone = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"} if self.device == "cpu" else {}
         return {**nnunet_environment(self.work), **alone}
 
+    @property
+    def box_name(self) -> str:
+        """Folder of the exported bundle: another bundle is another folder."""
+        return f"box_{sha256_of_file(self.model)[:12]}"
+
+    def named(self, way: str) -> str:
+        """What folders of one way are called: other numbers of steps, or other weights to start from, lie apart."""
+        start = "" if way == WAYS[1] else f"_{self.box_name}"
+        return f"{way.replace(' ', '_')}{start}_{self.epochs}epochs"
+
     def render(self) -> Path:
         """Render the cohort and return the folder of its sites."""
         sites = self.work / "sites"
@@ -94,8 +104,8 @@ class Hospital:
 
     def exported(self) -> Path:
         """The box model as nnU-Net has it: the folder of its fold."""
-        folder = self.work / "box"
-        StepRunner(self.work / "export", quiet=True).run([
+        folder = self.work / self.box_name
+        StepRunner(self.work / f"export_{self.box_name}", quiet=True).run([
             Step("export", "The box model as nnU-Net has it",
                  ("femur_model", "export-nnunet", str(self.model), "--out", str(folder)), self.environment)])
         return next(folder.rglob("plans.json")).parent
@@ -104,9 +114,9 @@ class Hospital:
         """Train one way and return the folder of its results."""
         number, plans = dataset.name[7:10], plans_name(SIZES["small"])
         environment = {**self.environment,
-                       "nnUNet_results": str(self.work / f"results_{way.replace(' ', '_')}")}
+                       "nnUNet_results": str(self.work / f"results_{self.named(way)}")}
         weights: tuple[str, ...] = ()
-        folder = self.work / f"{dataset.name}_{way.replace(' ', '_')}"
+        folder = self.work / f"{dataset.name}_{self.named(way)}"
         if way == WAYS[0]:
             weights = ("-pretrained_weights", str(next(self.exported().rglob("checkpoint_final.pth"))))
         StepRunner(folder, quiet=False).run([
@@ -117,7 +127,7 @@ class Hospital:
 
     def measure(self, dataset: Path, model: Path, name: str) -> dict[str, float]:
         """Predict and evaluate the test and return means over participants."""
-        folder = self.work / f"{dataset.name}_{name.replace(' ', '_')}_test"
+        folder = self.work / f"{dataset.name}_{self.named(name)}_test"
         StepRunner(folder, quiet=False).run([
             Step("predict", f"{name}: predict the test",
                  ("nnUNetv2_predict_from_modelfolder", "-i", str(dataset / "imagesTs"), "-o", str(folder / "masks"),

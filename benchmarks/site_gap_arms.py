@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from femur_nnunet.files import canonical_json, sha256_of_text
+
 TIERS = ("none", "mild", "moderate", "severe")
 MASKS = ("raw", "largest_component")
+ANATOMIES = ("analytic", "label_maps")
 # A network that never sees Rochester is the same whatever Rochester's tier: it is trained once, here.
 SOURCE_ALONE_TIER = "moderate"
 
@@ -76,8 +79,19 @@ class Size:
     test_rochester: int = 20
     renderings: int = 220
     epochs: int = 15
+    iterations_per_epoch: int = 20
     labelled_patches: int = 2
     preset: str = "cpu"
+
+    @property
+    def steps(self) -> int:
+        """Steps of a training."""
+        return self.epochs * self.iterations_per_epoch
+
+
+CPU = Size()
+# Meant for eight minutes a run on one GPU; not measured yet. The cohort's hips hold no patch larger than 96^3.
+GPU = Size(iterations_per_epoch=150, preset="gpu24")
 
 
 @dataclass(frozen=True)
@@ -95,9 +109,29 @@ class Run:
     rendered_maps: Path | None = None
 
     @property
+    def anatomy(self) -> str:
+        """What the cohort's bones are made from."""
+        return ANATOMIES[self.label_maps is not None]
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Settings of the plan that differ from the preset."""
+        return (f"sampling.labelled_patches={self.size.labelled_patches}",
+                f"schedule.iterations_per_epoch={self.size.iterations_per_epoch}",
+                # The last checkpoint is taken: no scan need be kept out of training to choose another.
+                "selection.target_patches=0", *ARMS[self.arm].changes)
+
+    @property
+    def settings_sha256(self) -> str:
+        """Hash of all that decides the training besides the cohort: other settings are another network."""
+        renderings = self.size.renderings if ARMS[self.arm].renderings != "none" else 0
+        return sha256_of_text(canonical_json([ARMS[self.arm].trainer, *self.changes, self.size.preset,
+                                              self.size.epochs, renderings]))[:8]
+
+    @property
     def root(self) -> Path:
-        """Folder of everything of this seed; also nnU-Net's three folders lie there."""
-        return self.work / f"seed{self.seed}"
+        """Folder of everything of this seed and anatomy; also nnU-Net's three folders lie there."""
+        return self.work / f"seed{self.seed}{'_label_maps' if self.label_maps else ''}"
 
     @property
     def trained_tier(self) -> str:
@@ -107,9 +141,20 @@ class Run:
     @property
     def network_folder(self) -> Path:
         """Folder of the trained arm's steps."""
-        return self.root / "arms" / f"{self.arm}_{self.trained_tier}"
+        return self.root / "arms" / f"{self.arm}_{self.settings_sha256}_{self.trained_tier}"
 
     @property
     def results_folder(self) -> Path:
         """Folder of the arm's masks and tables on its tier."""
-        return self.root / "results" / f"{self.arm}_{self.tier}"
+        return self.root / "results" / f"{self.arm}_{self.settings_sha256}_{self.tier}"
+
+    @property
+    def plans_name(self) -> str:
+        """Name of the arm's plan."""
+        preset = "" if self.size.preset == "gpu24" else f"_{self.size.preset}"
+        return f"FemurPlans{preset}_{self.plan_suffix}"
+
+    @property
+    def plan_suffix(self) -> str:
+        """What femur_plan adds to a plan's name for this arm and its settings."""
+        return f"{self.arm.replace('_', '')}{self.settings_sha256}"

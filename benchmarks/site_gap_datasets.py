@@ -13,6 +13,7 @@ from site_gap_arms import ARMS, TIERS, Run
 from femur_nnunet.drivers.steps import Step, StepRunner
 from femur_nnunet.env_command import nnunet_environment
 from femur_nnunet.errors import FemurError, UsageError
+from femur_nnunet.phantom.cohort_plan import KIT_VERSION
 from femur_nnunet.phantom.tiers import tier_hash
 
 _FIRST_DATASET = 510
@@ -91,26 +92,25 @@ def _matched(run: Run, source: Path, tier: str) -> Path:
     return target
 
 
-def require_own_tiers(root: Path) -> None:
-    """Refuse a work folder whose cohorts were rendered with other tiers: finished steps do not know the file's hash.
+def require_own_cohorts(root: Path) -> None:
+    """Refuse a work folder whose cohorts were rendered with other tiers or another kit: finished steps know neither.
 
     Raises
     ------
     FemurError
-        They were.
+        They were, or nothing says with which.
     """
-    record = root / "tiers_sha256.txt"
-    if not record.exists():
+    record, own = root / "cohorts_made_with.txt", f"kit {KIT_VERSION}, tiers {tier_hash()}"
+    if not record.exists() and not (root / "sites").exists():
         root.mkdir(parents=True, exist_ok=True)
-        record.write_text(tier_hash() + "\n", encoding="utf-8")
-    found = record.read_text(encoding="utf-8").strip()
-    if found != tier_hash():
-        raise FemurError(f"cohorts of the tiers {found[:12]}", expected=f"tiers {tier_hash()[:12]}",
-                         action="give an empty --work folder", subject=str(root))
+        record.write_text(own + "\n", encoding="utf-8")
+    found = record.read_text(encoding="utf-8").strip() if record.exists() else "nothing known"
+    if found != own:
+        raise FemurError(f"cohorts of {found}", expected=own, action="give an empty --work folder", subject=str(root))
 
 
 def _sites(run: Run, tier: str) -> Path:
-    require_own_tiers(run.root)
+    require_own_cohorts(run.root)
     size, sites = run.size, run.root / "sites" / tier
     counts = {"--n-tulane": size.train_tulane + size.test_tulane, "--n-test-tulane": size.test_tulane,
               "--n-rochester": size.train_rochester + size.test_rochester, "--n-test-rochester": size.test_rochester}

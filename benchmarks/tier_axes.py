@@ -13,10 +13,11 @@ import argparse
 import os
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bench_support import RESULTS, publish
-from site_gap_arms import MASKS, Run, Size
+from site_gap_arms import CPU, MASKS, Run
 from site_gap_runs import evaluate_masks, prediction_command
 
 from femur_nnunet.drivers.steps import Step, StepRunner
@@ -72,11 +73,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=101, help="network and cohort (default: 101)")
     parser.add_argument("--tiers", nargs="+", choices=TIER_NAMES, default=["severe"], help="tiers (default: severe)")
     parser.add_argument("--participants", type=int, default=8, help="test participants (default: 8)")
+    parser.add_argument("--epochs", type=int, default=CPU.epochs, help=f"of its training (default: {CPU.epochs})")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     parser.add_argument("--device", default="cpu", help="of prediction (default: cpu)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the CSV")
     options = parser.parse_args()
-    run = Run("source_only", BASE, options.seed, Size(), options.work.resolve(), options.device, options.jobs)
+    run = Run("source_only", BASE, options.seed, replace(CPU, epochs=options.epochs), options.work.resolve(),
+              options.device, options.jobs)
     rows: list[dict[str, object]] = []
     for number, (axis, tier) in enumerate(variants(options.tiers)):
         rows.append(measure(run, number, axis, tier, options.participants))

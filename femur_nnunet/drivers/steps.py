@@ -59,7 +59,12 @@ class Step:
     @property
     def identity(self) -> str:
         """Hash of what the step does, and with which version: a changed step is run again."""
-        return sha256_of_text(canonical_json([__version__, *self.command]))
+        command = list(self.command)
+        # How many processes work changes no result.
+        if "--jobs" in command:
+            at = command.index("--jobs")
+            del command[at:at + 2]
+        return sha256_of_text(canonical_json([__version__, *command]))
 
 
 class StepRunner:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from site_gap_arms import ARMS, Run, Size
-from site_gap_datasets import make_training_dataset, match_histograms, require_own_tiers
+from site_gap_arms import ARMS, CPU, Run
+from site_gap_datasets import make_training_dataset, match_histograms, require_own_cohorts
 
 from femur_nnunet import trainers
 from femur_nnunet.errors import FemurError, UsageError
@@ -81,18 +81,27 @@ def test_the_seed_decides_which_image_is_matched_to_which(dataset, tmp_path):
 def test_every_arm_names_a_trainer_and_settings_that_exist(name):
     arm = ARMS[name]
     assert arm.trainer in trainers.__all__
-    with_changes(FemurPlanSettings(), arm.changes)
+    with_changes(FemurPlanSettings(), Run(name, "moderate", 1, CPU, Path()).changes)
 
 
 def test_an_arm_with_renderings_asks_for_label_maps(tmp_path):
     with pytest.raises(UsageError, match="give --rendered-maps DIR"):
-        make_training_dataset(Run("renderings_only", "moderate", 101, Size(), tmp_path))
+        make_training_dataset(Run("renderings_only", "moderate", 101, CPU, tmp_path))
 
 
-def test_a_work_folder_of_other_tiers_is_refused(tmp_path):
-    require_own_tiers(tmp_path / "seed101")
-    require_own_tiers(tmp_path / "seed101")
-    record = tmp_path / "seed101" / "tiers_sha256.txt"
-    record.write_text("0123456789abcdef\n")
-    with pytest.raises(FemurError, match="cohorts of the tiers 0123456789ab"):
-        require_own_tiers(tmp_path / "seed101")
+def test_a_work_folder_of_other_tiers_or_another_kit_is_refused(tmp_path):
+    root = tmp_path / "seed101"
+    require_own_cohorts(root)
+    require_own_cohorts(root)
+    record = root / "cohorts_made_with.txt"
+    own = record.read_text()
+    for other in (own.replace("kit ", "kit 9"), own[:-9] + "01234567\n"):
+        record.write_text(other)
+        with pytest.raises(FemurError, match="cohorts of kit"):
+            require_own_cohorts(root)
+
+
+def test_a_work_folder_of_unknown_origin_is_refused(tmp_path):
+    (tmp_path / "sites").mkdir()
+    with pytest.raises(FemurError, match="nothing known"):
+        require_own_cohorts(tmp_path)

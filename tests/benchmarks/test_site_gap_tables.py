@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 
 import pytest
 import site_gap_tables
@@ -29,6 +30,7 @@ def cases(tmp_path):
                               "participant_id": f"sub-{site[0]}{number:07x}",
                               "site": site, "sex": "F", "status": "ok", "dice": value, "hd95_mm": 2.0,
                               "assd_mm": 10 * (1 - value), "contour_distance_mm": 1.0, "surface_roughness_mm": "n/a",
+                              "anatomy": "analytic", "preset": "cpu", "settings_sha256": arm, "steps": 300,
                               "tiers_sha256": tier_hash()[:12], "kit_version": KIT_VERSION, "commit": "abc"}
                              for side in "lr"]
     path = tmp_path / "cases.csv"
@@ -39,8 +41,11 @@ def cases(tmp_path):
     return path
 
 
+MODERATE = site_gap_tables.Cohort("moderate", SEEDS)
+
+
 def test_means_are_over_participants_of_all_seeds(cases):
-    table = site_gap_tables.site_table(site_gap_tables.read_rows(cases, "moderate", SEEDS, "raw"))
+    table = site_gap_tables.site_table(site_gap_tables.read_rows(cases, MODERATE))
     lines = {line[0]: dict(zip(table[0], line, strict=True)) for line in table[1:]}
     assert list(lines) == list(DICE)
     assert lines["grl_mmd"]["dice rochester"] == "0.9500"
@@ -67,11 +72,32 @@ def test_the_gap_closed_is_given_against_both_bases(cases, tmp_path, monkeypatch
     assert (tmp_path / "x.png").stat().st_size > 5000
 
 
-def test_rows_of_other_tiers_masks_and_kits_are_not_read(cases):
-    for tier, seeds, masks in (("severe", SEEDS, "raw"), ("moderate", (3,), "raw"),
-                               ("moderate", SEEDS, "largest_component")):
-        with pytest.raises(FemurError, match=r"run benchmarks/site_gap\.py"):
-            site_gap_tables.read_rows(cases, tier, seeds, masks)
+def test_rows_of_other_cohorts_masks_and_kits_are_not_read(cases):
+    for other in (replace(MODERATE, tier="severe"), replace(MODERATE, seeds=(3,)),
+                  replace(MODERATE, masks="largest_component"), replace(MODERATE, anatomy="label_maps"),
+                  replace(MODERATE, preset="gpu24")):
+        assert site_gap_tables.read_rows(cases, other) == []
+    assert site_gap_tables.measured_cohorts(cases, SEEDS, "cpu") == [("moderate", "analytic")]
     cases.write_text(cases.read_text().replace(tier_hash()[:12], "000000000000"))
-    with pytest.raises(FemurError):
-        site_gap_tables.read_rows(cases, "moderate", SEEDS, "raw")
+    with pytest.raises(FemurError, match=r"run benchmarks/site_gap\.py"):
+        site_gap_tables.measured_cohorts(cases, SEEDS, "cpu")
+
+
+def test_arms_of_unequal_steps_or_two_settings_are_refused(cases):
+    text = cases.read_text()
+    cases.write_text(text.replace("oracle,300", "oracle,600"))
+    with pytest.raises(FemurError, match="arms of 300, 600 steps"):
+        site_gap_tables.read_rows(cases, MODERATE)
+    cases.write_text(text.replace("oracle,300", "other,300", 1))
+    with pytest.raises(FemurError, match="oracle with the settings oracle and other"):
+        site_gap_tables.read_rows(cases, MODERATE)
+
+
+def test_the_probes_accuracy_is_the_mean_over_cohorts(tmp_path):
+    path = tmp_path / "site_gap_probe.csv"
+    lines = ["arm,tier,seed,anatomy,preset,settings_sha256,kit_version,tiers_sha256,accuracy,chance,p_value"]
+    lines += [f"grl,moderate,{seed},analytic,cpu,x,{KIT_VERSION},{tier_hash()[:12]},{accuracy},0.5,{p}"
+              for seed, accuracy, p in ((1, 0.9, 0.01), (2, 0.7, 0.02), (3, 0.1, 0.5))]
+    path.write_text("\n".join(lines) + "\n")
+    assert site_gap_tables.probe_table(path, MODERATE)[1:] == [["grl", "0.800", "0.5", "0.0100, 0.0200"]]
+    assert len(site_gap_tables.probe_table(tmp_path / "absent.csv", MODERATE)) == 1

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from femur_nnunet.drivers.demo_command import demo_steps
@@ -29,6 +31,14 @@ def test_a_changed_step_is_run_again_and_all_after_it(tmp_path):
     changed = [step("a", append(out, "a")), step("b", append(out, "B")), step("c", append(out, "c"))]
     StepRunner(tmp_path, quiet=True).run(changed)
     assert out.read_text() == "abcBc"
+
+
+def test_a_step_with_another_number_of_processes_is_the_same_step(tmp_path):
+    out = tmp_path / "out"
+    for jobs in ("1", "2"):
+        first = step("a", append(out, "a"))
+        StepRunner(tmp_path, quiet=True).run([replace(first, command=(*first.command, "--jobs", jobs))])
+    assert out.read_text() == "a"
 
 
 def test_an_interrupted_step_goes_on_with_its_own_argument(tmp_path):
