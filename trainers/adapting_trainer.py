@@ -23,7 +23,7 @@ class AdaptingTrainer(AdaptationPartsTrainer):
     extra_log_keys = LOG_KEYS + SELECTION_KEYS
 
     def train_step(self, batch: dict) -> dict:
-        """Do one step and return its losses, those of the adaptation terms over the global batch."""
+        """Do one step and return its losses, those of the adaptation terms over the global batch on every rank."""
         data = batch["data"].to(self.device, non_blocking=True)
         labelled, sites = self.labelled_and_sites(batch["keys"])
         rows = patches_to_decode(labelled).to(self.device)
@@ -51,7 +51,8 @@ class AdaptingTrainer(AdaptationPartsTrainer):
         if self.teacher is not None:
             self.teacher.update(self.bare_network())
         return {"loss": segmentation.detach().cpu().numpy(), **terms.record(), **norms,
-                "consistency": float(consistency.detach()), "consistency_weight": weight}
+                # nnU-Net averages the segmentation loss over ranks itself, and nothing else.
+                "consistency": float(gather(consistency.detach()[None]).mean()), "consistency_weight": weight}
 
     def gradients_at_encoder(self, weighted: dict[str, torch.Tensor]) -> dict[str, float]:
         """Return each weighted term's gradient norm at the encoder; nothing in steps that are not measured."""

@@ -273,11 +273,12 @@ def test_two_processes_train_as_one_does_with_every_term(make_trainer, toy_root)
     for step, expected in enumerate(alone["records"]):
         for part in parts:
             found = part["records"][step]
-            for key in ("mmd", "domain_loss", "site_accuracy", *(k for k in expected if k.startswith("gradient_"))):
+            for key in ("mmd", "domain_loss", "site_accuracy", "consistency",
+                        *(k for k in expected if k.startswith("gradient_"))):
                 assert found[key] == pytest.approx(expected[key], rel=2e-4, abs=1e-7), key
-        for key in ("loss", "consistency"):
-            mean = sum(float(part["records"][step][key]) for part in parts) / 2
-            assert mean == pytest.approx(float(expected[key]), rel=1e-4), key
+        # nnU-Net's logger takes the mean of the segmentation loss over ranks.
+        mean = sum(float(part["records"][step]["loss"]) for part in parts) / 2
+        assert mean == pytest.approx(float(expected["loss"]), rel=1e-4)
     assert torch.allclose(parts[0]["queue"][1], alone["queue"][1], atol=1e-5)
     # Biases in front of a normalisation have a gradient of nothing but rounding.
     rounding = 1e-6 * torch.cat([gradient.flatten() for gradient in alone["gradients"]]).norm()
