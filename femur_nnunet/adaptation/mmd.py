@@ -139,7 +139,8 @@ def _has_pairs(groups: torch.Tensor, queue: torch.Tensor) -> bool:
 
 def _mean_within(live: torch.Tensor, groups: torch.Tensor, queue: torch.Tensor, widths: torch.Tensor) -> torch.Tensor:
     """Mean of the kernel over unordered pairs of rows of different groups of which one at least is live."""
-    pairs = 0.5 * (groups[:, None] != groups[None, :]).sum() + len(live) * len(queue)
+    _, sizes = torch.unique(groups, return_counts=True)
+    pairs = 0.5 * (len(live) ** 2 - sizes.square().sum()) + len(live) * len(queue)
     return (0.5 * kernel_sum(live, live, widths, groups=groups) + kernel_sum(live, queue, widths)) / pairs
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from femur_nnunet.adaptation import mmd
 from femur_nnunet.adaptation.mmd import kernel_sum, mmd_between_sites, unbiased_mmd2
@@ -281,3 +282,25 @@ def test_what_is_kept_for_the_backward_pass_grows_with_rows_not_with_pairs(monke
     assert stored_values(512) <= 2.1 * stored_values(256) < 2.1 * 10 * 256
     monkeypatch.setattr(mmd, "LARGEST_BLOCK", 1 << 30)
     assert stored_values(256) > 5 * 256 * 256
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the most values that a tensor made under it has."""
+
+    values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        made = result if isinstance(result, (tuple, list)) else [result]
+        self.values = max([self.values, *(value.numel() for value in made if isinstance(value, torch.Tensor))])
+        return result
+
+
+def test_no_tensor_on_the_way_there_and_back_has_more_values_than_a_block(monkeypatch):
+    block, rows = 1 << 12, 256
+    monkeypatch.setattr(mmd, "LARGEST_BLOCK", block)
+    features, sites = torch.randn(2 * rows, 4, requires_grad=True), torch.tensor([0, 1]).repeat_interleave(rows)
+    with LargestTensor() as largest:
+        mmd_between_sites(features, sites, BANDWIDTHS, groups=torch.arange(2 * rows) // 8).backward()
+    # Two sites of 256 rows have 65,536 pairs.
+    assert features.numel() <= largest.values <= block
