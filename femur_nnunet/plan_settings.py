@@ -32,7 +32,7 @@ class ArchitectureSettings:
         ``transunet``, ``vnet`` or ``unet``; a trainer refuses a plan made for another family than its own.
     normalisation : str
         Of the feature maps: ``instance``, as nnU-Net plans it, or ``batch``, whose statistics are kept in the
-        network (for ``TransUNetAdaBNTrainer``, and to compare).
+        network (for ``TransUNetAdaBNTrainer``, and to compare); not with ``activation_checkpointing``.
     transformer_layers, transformer_heads : int
         Depth and heads of the transformer on the bottleneck map (patch size 1). TransUNet in 3D uses
         12 and 12.
@@ -441,12 +441,17 @@ def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], *, wher
 def _check_values(settings: FemurPlanSettings) -> None:
     for name, value, allowed in (
             ("architecture.family", settings.architecture.family, get_args(Architecture)),
+            ("architecture.normalisation", settings.architecture.normalisation, get_args(Normalisation)),
             ("adaptation.reversal_schedule", settings.adaptation.reversal_schedule, get_args(LambdaSchedule)),
             ("optimiser.name", settings.optimiser.name, ("adamw", "sgd")),
             ("vnet.l2", settings.vnet.l2, ("weights", "residual"))):
         if value not in allowed:
             raise UsageError(f"{value!r} for {name}", expected=f"one of {', '.join(allowed)}",
                              action="correct the plan")
+    if settings.architecture.activation_checkpointing and settings.architecture.normalisation == "batch":
+        raise UsageError("activation_checkpointing with normalisation batch", expected="one of the two: what is "
+                         "computed anew would count every batch twice in the kept statistics",
+                         action="set one of them to its default in the plan's block architecture")
     forbidden = sorted(set(settings.augmentation.mirror_axes) - {"z", "y"})
     if forbidden:
         raise UsageError(f"mirroring along {', '.join(forbidden)}", expected="z and y alone",

@@ -17,12 +17,14 @@ from femur_nnunet.planners.plan_options import CONFIGURATION
 def memory_of_plan(plan: Mapping[str, Any], preprocessed: Path) -> dict[str, dict[str, int]]:
     """Return the estimated MiB of a training step: ``float32``, ``float16``, and these with checkpointing.
 
-    Checkpointing is a switch of the TransUNet alone; a plan for another network has no such entries.
+    Checkpointing is a switch of the TransUNet alone, and none of one with batch normalisation: other plans have no
+    such entries.
     """
     dataset = read_json(preprocessed / "dataset.json", what="the dataset's dataset.json", action="run femur_plan again")
     classes = PlansManager(dict(plan)).get_label_manager(dataset).num_segmentation_heads
     configuration = plan["configurations"][CONFIGURATION]
-    can_checkpoint = settings_from_configuration(configuration).architecture.family == "transunet"
+    architecture = settings_from_configuration(configuration).architecture
+    can_checkpoint = architecture.family == "transunet" and architecture.normalisation != "batch"
     return {("float16" if half else "float32") + ("_checkpointing" if checkpointing else ""): estimate_training_memory(
                 configuration, input_channels=len(dataset["channel_names"]), num_classes=classes, half=half,
                 checkpointing=checkpointing).in_mib()

@@ -30,6 +30,13 @@ def test_a_unets_plan_has_no_checkpointing(planned_toy_root):
     assert list(memory_of_plan(plan, folder)) == ["float32", "float16"]
 
 
+def test_a_plan_with_batch_normalisation_has_no_checkpointing(planned_toy_root):
+    folder = planned_toy_root / "nnUNet_preprocessed" / DATASET
+    plan = json.loads((folder / "FemurPlans_cpu.json").read_text())
+    plan["configurations"]["3d_fullres"]["femur_nnunet"]["architecture"]["normalisation"] = "batch"
+    assert list(memory_of_plan(plan, folder)) == ["float32", "float16"]
+
+
 def test_the_line_gives_peaks_in_gib():
     line = memory_line({"float32": {"peak": 2048}, "float16_checkpointing": {"peak": 512}})
     assert line.startswith("a training step needs about 2.0 GiB in float32, 0.5 GiB in float16 with activation "
