@@ -191,6 +191,15 @@ def test_labelled_patches_that_the_sites_cannot_share_are_refused(make_trainer):
         trainer.patches_a_step()
 
 
+def test_a_batch_that_the_sites_cannot_share_is_refused(make_trainer):
+    trainer = make_trainer(TransUNetDATrainer)
+    trainer.initialize()
+    assert trainer.patches_a_step() == trainer.configuration_manager.batch_size == 4
+    trainer.cases.sites.append("augusta")
+    with pytest.raises(UsageError, match=r"a batch of 4 for 3 sites.*labelled_patches"):
+        trainer.get_dataloaders()
+
+
 def test_two_labelled_sites_and_an_unlabelled_one_train_together(make_trainer):
     trainer = ready(make_trainer, TransUNetDATrainer, sampling={"labelled_patches": 2})
     trainer.cases.sites.insert(1, "augusta")
