@@ -144,8 +144,9 @@ class SelectionSettings:
     every_epochs : int
         Epochs between two scores, besides the last one's; 0 as often as costs about 2 % of training.
     held_out_fraction : float
-        Share of the participants with unlabelled scans that is kept out of training for it, where there
-        are at least five of them.
+        Share of the participants with unlabelled scans that is kept out of training for it, of each site
+        with at least five of them and only where ``becomes_final`` is true; else scans are scored that
+        training sees too.
     source_weight : float
         Weight of the source's validation Dice in the combined score; the rest is the target's.
     becomes_final : bool

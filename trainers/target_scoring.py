@@ -41,7 +41,8 @@ class ScoringTrainer(UnlabelledScansTrainer):
         self._target = patches, perturbed(patches), float(shares.mean())
         self.print_to_log_file(f"A checkpoint is chosen on {count} patches of {len(set(scored))} unlabelled scans, "
                                + ("kept out of training." if self.scoring_cases else
-                                  "which training sees too: there are too few participants to keep any out."))
+                                  "which training sees too: some are kept out only where selection.becomes_final is "
+                                  "true, of sites with five participants or more."))
 
     def score_target(self) -> TargetScore | None:
         """Return the score where one is due after this epoch, else None."""

@@ -51,8 +51,10 @@ class UnlabelledScansTrainer(TransUNetTrainer):
                              expected="scans of at least two sites, labelled or in imagesUn",
                              action="convert the other site too, or train with TransUNetTrainer")
         selection = self.settings.selection
-        fraction = selection.held_out_fraction if selection.target_patches else 0.0
-        kept, self.scoring_cases = hold_out_unlabelled(found.unlabelled, fraction)
+        # A choice that does not decide over checkpoint_final.pth is not worth scans to train on.
+        decides = selection.becomes_final and selection.target_patches > 0
+        kept, self.scoring_cases = hold_out_unlabelled(found.unlabelled,
+                                                       selection.held_out_fraction if decides else 0.0)
         return replace(found, unlabelled=kept)
 
     def patches_a_step(self) -> int:

@@ -170,6 +170,24 @@ def test_every_rank_gets_the_chosen_weights_from_the_one_that_wrote_them(tmp_pat
     assert final["current_epoch"] == 9
 
 
+@pytest.mark.parametrize(("becomes_final", "kept_out"), [(False, 0), (True, 1)])
+def test_participants_are_kept_out_of_training_only_for_a_choice_that_becomes_final(make_trainer, toy_root,
+                                                                                   becomes_final, kept_out):
+    table = toy_root / "nnUNet_preprocessed" / "Dataset501_Toy" / "scans.tsv"
+    records = read_scans_table(table)
+    pattern = next(r for r in records if not r.labelled)
+    extra = [replace(pattern, case_id=case_id("rochester", number), participant_id=f"sub-{number:08x}")
+             for number in range(0x50, 0x58)]
+    write_scans_table(table, [*records, *extra])
+    trainer = make_trainer(TransUNetMMDTrainer, selection={"becomes_final": becomes_final})
+    trainer.initialize()
+    # A tenth of ten participants.
+    everyone = {r.participant_id for r in (*records, *extra) if r.role == "train" and not r.labelled}
+    assert len(everyone) == 10
+    assert len({case.split("_")[1] for case in trainer.cases.unlabelled}) == 10 - kept_out
+    assert len({case.split("_")[1] for case in trainer.scoring_cases}) == kept_out
+
+
 def test_unlabelled_scans_of_a_labelled_site_are_neither_trained_on_nor_scored(make_trainer, toy_root):
     table = toy_root / "nnUNet_preprocessed" / "Dataset501_Toy" / "scans.tsv"
     records = read_scans_table(table)
@@ -178,7 +196,7 @@ def test_unlabelled_scans_of_a_labelled_site_are_neither_trained_on_nor_scored(m
     extra = [replace(pattern, case_id=case_id("tulane", number), participant_id=f"sub-{number:08x}", site="tulane")
              for number in range(0x50, 0x5a)]
     write_scans_table(table, [*records, *extra])
-    trainer = make_trainer(TransUNetMMDTrainer)
+    trainer = make_trainer(TransUNetMMDTrainer, selection={"becomes_final": True})
     trainer.initialize()
     assert {case.split("_")[0] for case in trainer.cases.unlabelled} == {"rochester"}
     assert trainer.scoring_cases == []
