@@ -7,7 +7,7 @@ from typing import Any
 
 from femur_nnunet.adaptation.batch_statistics import has_batch_statistics, take_statistics
 from femur_nnunet.errors import UsageError
-from femur_nnunet.loading.fixed_patches import fixed_patches
+from femur_nnunet.loading.drawn_patches import drawn_patches
 from femur_nnunet.trainers.transunet_trainer import TransUNetTrainer
 from femur_nnunet.trainers.unlabelled_scans import UnlabelledScansTrainer
 
@@ -61,8 +61,11 @@ class TransUNetAdaBNTrainer(UnlabelledScansTrainer):
     def _take_statistics(self) -> None:
         self.save_ended_epoch(str(Path(self.output_folder, SOURCE_STATISTICS_NAME)))
         cases = self._target_cases()
-        patches, _ = fixed_patches(self.two_folder_dataset(self.cases.train, cases), cases,
-                                   self.settings.adaptation.statistics_patches, self.configuration_manager.patch_size)
+        # Placed as training's are: statistics of patches that show the femur oftener would be of other content.
+        patches = drawn_patches(self.two_folder_dataset(self.cases.train, cases), cases,
+                                self.settings.adaptation.statistics_patches, self.configuration_manager.patch_size,
+                                foreground_fraction=self.settings.sampling.foreground_fraction,
+                                seed=self.settings.schedule.seed)
         take_statistics(self.bare_network(), patches, self.batch_size)
         self._statistics_taken = True
         self.print_to_log_file(

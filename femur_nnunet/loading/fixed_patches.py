@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from numpy.typing import NDArray
 
 from femur_nnunet.errors import FemurError
 
@@ -45,11 +46,10 @@ def fixed_patches(dataset: Any, cases: Sequence[str], count: int,
     images, shares = [], []
     for number in range(count):
         image, label_map, _, properties = dataset.load_case(order[number % len(order)])
-        found = [np.asarray(voxels) for voxels in properties["class_locations"].values() if len(voxels)]
-        if not found:
+        voxels = femur_voxels(properties)
+        if not len(voxels):
             continue
-        voxels = np.concatenate(found)
-        centre = voxels[generator.integers(len(voxels))][1:]
+        centre = voxels[generator.integers(len(voxels))]
         box = [[int(middle) - edge // 2, int(middle) - edge // 2 + edge]
                for middle, edge in zip(centre, patch_size, strict=True)]
         images.append(torch.from_numpy(crop_and_pad_nd(image, box, 0)).float())
@@ -58,3 +58,9 @@ def fixed_patches(dataset: Any, cases: Sequence[str], count: int,
         raise FemurError("no femur in any of the cases asked for", expected="labels with voxels of value 1",
                          action="check the masks, convert and plan again")
     return torch.stack(images), torch.tensor(shares)
+
+
+def femur_voxels(properties: Mapping[str, Any]) -> NDArray[np.integer[Any]]:
+    """Return the voxels (n, 3), (z, y, x), of a case's properties that nnU-Net would centre a femur patch on."""
+    found = [np.asarray(voxels)[:, 1:] for voxels in properties["class_locations"].values() if len(voxels)]
+    return np.concatenate(found) if found else np.zeros((0, 3), dtype=int)

@@ -7,6 +7,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from femur_nnunet.errors import UsageError
+from femur_nnunet.loading.drawn_patches import drawn_patches
 from femur_nnunet.networks.from_plan import NORMALISATION_PATHS
 from femur_nnunet.trainers import TransUNetAdaBNTrainer
 from femur_nnunet.trainers.transunet_adabn_trainer import SOURCE_STATISTICS_NAME
@@ -54,10 +55,15 @@ def test_the_first_layers_mean_is_that_of_unlabelled_patches(make_trainer, monke
     dataset = trainer.two_folder_dataset(trainer.cases.train, cases)
     load = type(dataset).load_case
     monkeypatch.setattr(type(dataset), "load_case", lambda self, case: seen.append(case) or load(self, case))
+    asked = {}
+    monkeypatch.setattr("femur_nnunet.trainers.transunet_adabn_trainer.drawn_patches",
+                        lambda *rest, **options: asked.update(options) or drawn_patches(*rest, **options))
     trainer._statistics_taken = False
     trainer._take_statistics()
     assert set(seen) <= set(cases)
     assert len(seen) == 4
+    # As often centred on the femur as training's patches are.
+    assert asked == {"foreground_fraction": 0.33, "seed": 1}
 
 
 def test_training_sees_labelled_patches_alone_and_as_many_as_the_source_only_arm(make_trainer):
