@@ -10,6 +10,10 @@ import torch
 
 from femur_nnunet.adaptation.gathering import gather, gather_with_gradient
 from femur_nnunet.adaptation.mmd import mmd_between_sites
+from femur_nnunet.adaptation.site_classifier import LayerClassifiers
+from femur_nnunet.adaptation.site_queue import FeatureQueues
+from femur_nnunet.adaptation.terms import adaptation_terms
+from femur_nnunet.plan_settings import AdaptationSettings
 
 FEATURES = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 SITES = torch.tensor([0, 1, 0, 1])
@@ -28,7 +32,26 @@ def run_rank(rank: int, port: int, folder: str) -> None:
     value.backward()
     # DDP averages parameter gradients over the ranks; here the features stand for the parameters.
     torch.save((value.detach(), own.grad / 2), Path(folder) / f"rank{rank}.pt")
+    torch.save(one_patch_a_site(slice(rank, rank + 1)), Path(folder) / f"one_patch{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def one_patch_a_site(part: slice) -> list[dict[str, torch.Tensor]]:
+    """Take two steps of one patch of each site with a part of their patches; return the terms and their gradients."""
+    torch.manual_seed(4)
+    heads = LayerClassifiers({"bottleneck": 4}, 2, 8)
+    queues = FeatureQueues(("bottleneck",), 2, patches=4, tokens=8)
+    settings = AdaptationSettings(reversal_schedule="constant", ramp_start=0.0, ramp_end=0.1, mmd_tokens=3)
+    found = []
+    for _ in range(2):
+        # The second site's tokens lie 2 away from the first one's.
+        own = (torch.randn(2, 5, 4) + torch.tensor([0.0, 2.0])[:, None, None])[part].requires_grad_(True)
+        terms = adaptation_terms({"bottleneck": gather_with_gradient(own)}, gather(torch.tensor([0, 1])[part]), heads,
+                                 progress=1.0, settings=settings, queues=queues)
+        found.append({"domain": terms.domain.detach(), "mmd": terms.mmd.detach(), **{
+            f"{name} gradient": torch.autograd.grad(term, own, retain_graph=True)[0]
+            for name, term in terms.reaching_encoder().items()}})
+    return found
 
 
 def run_labelled_loss(rank: int, port: int, folder: str) -> None:
