@@ -94,8 +94,8 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
                  arguments.fold, arguments.map_cache.resolve() if arguments.map_cache else None)
     record = RunRecord("femur_box_model", vars(arguments), seed=arguments.seed)
     steps = box_steps(folder, run, jobs=worker_count(arguments.jobs), device=arguments.device)
-    with hold_folder(folder):
-        runner = StepRunner(folder, quiet=arguments.quiet)
+    with hold_folder(folder) as lock:
+        runner = StepRunner(folder, quiet=arguments.quiet, held=(lock,))
         runner.run(steps)
         # The training's own seconds, also where it was made by an earlier call.
         card = write_card(folder, run, command=shown_command(sys.argv[1:]),

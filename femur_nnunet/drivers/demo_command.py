@@ -85,8 +85,8 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
     started = time.monotonic()
     folder = arguments.out.resolve()
     record = RunRecord("femur_demo", vars(arguments), seed=arguments.seed)
-    with hold_folder(folder):
-        runner = StepRunner(folder, quiet=arguments.quiet)
+    with hold_folder(folder) as lock:
+        runner = StepRunner(folder, quiet=arguments.quiet, held=(lock,))
         runner.run(demo_steps(folder, seed=arguments.seed, tier=arguments.tier, jobs=worker_count(arguments.jobs),
                               device=arguments.device))
         tables = folder / "evaluation"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,13 +76,17 @@ class StepRunner:
         Holds the logs and the file of finished steps.
     quiet : bool
         No bars.
+    held : sequence of int
+        File descriptors that the commands hold as well. With that of a lock among them, a command that outlives a
+        killed driver keeps its folder from a second one.
     """
 
-    def __init__(self, folder: Path, *, quiet: bool) -> None:
+    def __init__(self, folder: Path, *, quiet: bool, held: Sequence[int] = ()) -> None:
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         self.state_path = folder / "steps_done.json"
         self.quiet = quiet
+        self.held = tuple(held)
         self.seconds: dict[str, float] = {}
         self.codes: dict[str, int] = {}
 
@@ -125,7 +129,7 @@ class StepRunner:
                        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
         # Under --quiet and --json the step's own tables and bars go into its log.
         if not step.bar_pattern and not self.quiet:
-            code = subprocess.run(command, env=environment, check=False).returncode
+            code = subprocess.run(command, env=environment, pass_fds=self.held, check=False).returncode
             tail: list[str] = []
         else:
             code, tail = self._run_behind_bar(step, command, environment, log)
@@ -145,7 +149,7 @@ class StepRunner:
         with (log.open("w", encoding="utf-8") as handle,
               progress_bar(description=f"    {step.name}", total=step.bar_total or None, quiet=self.quiet) as bar,
               subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, errors="replace") as process):
+                               pass_fds=self.held, text=True, errors="replace") as process):
             assert process.stdout is not None
             for line in process.stdout:
                 handle.write(line)

@@ -6,7 +6,8 @@ import pytest
 
 from femur_nnunet.drivers.demo_command import demo_steps
 from femur_nnunet.drivers.steps import Step, StepRunner
-from femur_nnunet.errors import FemurError
+from femur_nnunet.errors import FemurError, TargetBusyError
+from femur_nnunet.files import hold_folder
 
 
 def step(name: str, code: str, **options) -> Step:
@@ -72,6 +73,18 @@ def test_a_failed_step_shows_its_last_lines_and_is_tried_again(tmp_path):
 def test_output_behind_a_bar_goes_to_the_log(tmp_path):
     StepRunner(tmp_path, quiet=True).run([step("train", "print('Epoch 0')", bar_pattern="Epoch", bar_total=1)])
     assert (tmp_path / "logs" / "train.log").read_text() == "Epoch 0\n"
+
+
+def test_a_command_that_outlives_its_driver_keeps_the_folder_from_a_second_one(tmp_path):
+    out, go = tmp_path / "out", tmp_path / "go"
+    # The command leaves a process behind, as a driver that is killed leaves its command.
+    code = ("import os, pathlib, time\nif os.fork() == 0:\n    os.close(1), os.close(2)\n    for _ in range(200):\n"
+            f"        pathlib.Path({str(go)!r}).exists() and os._exit(0)\n        time.sleep(0.05)\n    os._exit(0)")
+    with hold_folder(out) as lock:
+        StepRunner(tmp_path, quiet=True, held=(lock,)).run([step("train", code)])
+    with pytest.raises(TargetBusyError), hold_folder(out):
+        pass
+    go.touch()
 
 
 def test_the_demo_trains_and_predicts_with_nnunets_own_commands(tmp_path):
