@@ -7,8 +7,8 @@ from pathlib import Path
 
 from femur_nnunet.cohort import ScanRecord
 from femur_nnunet.dataset_conversion.extended_folds import extend_split_set
-from femur_nnunet.dataset_conversion.folds import build_split_set, cohort_members, test_list
-from femur_nnunet.dataset_conversion.strata import participants_of
+from femur_nnunet.dataset_conversion.folds import alone_in_stratum, build_split_set, cohort_members, test_list
+from femur_nnunet.dataset_conversion.strata import participants_of, some_of
 from femur_nnunet.errors import FemurError
 from femur_nnunet.splits import HASH_NAME, INDEX_NAME, SPLITS_NAME, SplitSet, read_splits, write_splits
 
@@ -61,6 +61,10 @@ def update_splits(dataset: Path, records: Sequence[ScanRecord], seed: int) -> li
         warnings.append(f"{n_folds} folds in place of {DEFAULT_FOLDS}: there are {people} labelled training "
                         "participants")
     write_splits(dataset, build_split_set(records, scheme=f"kfold{n_folds}", seed=seed))
+    alone = alone_in_stratum(records, ["all"])
+    if alone:
+        warnings.append(f"folds in which {len(alone)} participant(s) are alone of their site and sex: "
+                        f"{some_of(alone)}; expected at least two; convert more of them before a study")
     return warnings
 
 

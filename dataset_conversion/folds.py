@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -107,6 +108,24 @@ def cohort_members(records: Sequence[ScanRecord], cohort: str) -> list[ScanRecor
     """Return the labelled training cases of ``all``, ``women`` or ``men``."""
     return [record for record in records if record.role == "train" and record.labelled
             and COHORT_SEX[cohort] in (None, record.sex)]
+
+
+def alone_in_stratum(records: Sequence[ScanRecord], cohorts: Sequence[str]) -> list[str]:
+    """Return the participants of the cohorts that are the only ones of their site and sex.
+
+    The fold that such a participant validates has nobody like it to train on, and all others nobody to validate on.
+    Age bands are finer than a small cohort can fill; they do not count here.
+
+    Returns
+    -------
+    list of str
+        Sorted, as ``sub-... (site, sex)``.
+    """
+    people = {person.participant_id: person for cohort in cohorts
+              for person in participants_of(cohort_members(records, cohort))}.values()
+    members = Counter((person.site, person.sex) for person in people)
+    return sorted(f"{person.participant_id} ({person.site}, {person.sex})" for person in people
+                  if members[person.site, person.sex] == 1)
 
 
 def test_list(records: Sequence[ScanRecord]) -> list[str]:

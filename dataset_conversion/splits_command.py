@@ -14,7 +14,14 @@ from femur_nnunet.dataset_conversion.balance import balance_rows, largest_differ
 from femur_nnunet.dataset_conversion.default_splits import DEFAULT_FOLDS
 from femur_nnunet.dataset_conversion.extended_folds import extend_split_set
 from femur_nnunet.dataset_conversion.femur_volumes import VOLUMES_NAME, femur_volumes_ml
-from femur_nnunet.dataset_conversion.folds import build_split_set, parse_cohorts, parse_scheme
+from femur_nnunet.dataset_conversion.folds import (
+    LEAVE_SITE_OUT,
+    alone_in_stratum,
+    build_split_set,
+    parse_cohorts,
+    parse_scheme,
+)
+from femur_nnunet.dataset_conversion.strata import some_of
 from femur_nnunet.errors import UsageError
 from femur_nnunet.files import hold_folder
 from femur_nnunet.nnunet_folders import find_dataset, require_folder
@@ -51,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
                         f"validates once (default: kfold{DEFAULT_FOLDS})")
     parser.add_argument("--cohorts", metavar="LIST",
                         help="list of all, women, men; folds are numbered in this order (default: all)")
+    parser.add_argument("--allow-single-strata", action="store_true",
+                        help="draw kfoldN also where a participant is the only one of its site and sex")
     parser.add_argument("--extend", action="store_true",
                         help="keep every participant in the present folds where it is and add the new ones")
     parser.add_argument("--drop-vanished", action="store_true",
@@ -88,9 +97,15 @@ def _draw(arguments: argparse.Namespace) -> CommandResult:
 
 
 def _drawn(arguments: argparse.Namespace, dataset: Path, records: list[ScanRecord]) -> tuple[SplitSet, list[str]]:
-    cohorts = parse_cohorts(arguments.cohorts or "all")
-    return build_split_set(records, scheme=arguments.scheme or f"kfold{DEFAULT_FOLDS}", cohorts=cohorts,
-                           seed=arguments.seed), []
+    cohorts, scheme = parse_cohorts(arguments.cohorts or "all"), arguments.scheme or f"kfold{DEFAULT_FOLDS}"
+    splits = build_split_set(records, scheme=scheme, cohorts=cohorts, seed=arguments.seed)
+    alone = alone_in_stratum(records, cohorts)
+    if alone and scheme != LEAVE_SITE_OUT and not arguments.allow_single_strata:
+        raise UsageError(f"{len(alone)} participant(s) alone of their site and sex: {some_of(alone)}",
+                         expected="at least two labelled training participants of each site and sex",
+                         action="convert more of them, correct site or sex in the manifest, or give "
+                         "--allow-single-strata: such a participant then validates one fold and trains the others")
+    return splits, []
 
 
 def _extended(arguments: argparse.Namespace, dataset: Path, records: list[ScanRecord]) -> tuple[SplitSet, list[str]]:

@@ -57,6 +57,7 @@ def test_too_few_participants_for_the_old_scheme_fall_back_to_fewer_folds(tmp_pa
     warnings = update_splits(tmp_path, cases(3), seed=0)
     assert "their scheme cannot be kept" in warnings[1]
     assert warnings[2] == "3 folds in place of 5: there are 3 labelled training participants"
+    assert "1 participant(s) are alone of their site and sex: sub-00000001 (tulane, M)" in warnings[3]
 
 
 def test_one_participant_leaves_no_folds_behind(tmp_path: Path) -> None:

@@ -51,6 +51,23 @@ def test_the_seed_fixes_the_folds(raw: Path) -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_a_participant_alone_of_its_site_and_sex_is_named_and_needs_the_users_word(
+        raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = raw / "Dataset501_ProximalFemur" / "scans.tsv"
+    # The only man; the only woman of her decade is none that counts.
+    write_scans_table(table, [replace(item, age_years=95.0 if item.participant_id == "sub-00000002" else 60.0,
+                                      sex="M" if item.participant_id == "sub-00000001" else "F")
+                              for item in read_scans_table(table)])
+    assert run(raw, "--scheme", "kfold3") == 2
+    error = capsys.readouterr().err
+    assert "1 participant(s) alone of their site and sex: sub-00000001 (tulane, M)" in error
+    assert "--allow-single-strata" in error
+    assert not (table.parent / "splits.json").exists()
+    assert run(raw, "--scheme", "kfold3", "--cohorts", "women") == 0
+    assert run(raw, "--scheme", "kfold3", "--allow-single-strata") == 0
+    assert sum("tulane_00000001_v01_l" in fold["val"] for fold in read_splits(table.parent).folds) == 1
+
+
 def test_the_environment_variable_names_the_folder(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_raw", str(raw))
     assert main(["-d", "501", "--quiet"]) == 0
