@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from femur_nnunet.augmentation.ct_acquisition import (
     CTNormalisation,
     with_ct_acquisition,
 )
+from femur_nnunet.errors import UsageError
 from femur_nnunet.loading.augmenters import seeded_augmenter, without_intensity_augmentation
-from femur_nnunet.loading.training_cases import read_fold_splits
+from femur_nnunet.loading.preprocessed_data import recorded_files
+from femur_nnunet.loading.training_cases import fold_sha256, read_fold_splits
 from femur_nnunet.trainers.resumable import ResumableTrainer
 
 _AXES_ZYX = ("z", "y", "x")
@@ -53,8 +56,35 @@ class LoadingTrainer(ResumableTrainer):
                                "split hash checked.")
         return train, validation
 
+    @cached_property
+    def learnt_from(self) -> dict[str, str | None]:
+        """Hashes of the fold's lists and of the scans behind the preprocessed data, as training found them."""
+        return {"fold_sha256": fold_sha256(Path(self.preprocessed_dataset_folder_base), self.fold),
+                "training_files_sha256": recorded_files(Path(self.preprocessed_dataset_folder))}
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return what the base classes keep, and what the network has learnt from."""
+        return {**super().extra_state(), **self.learnt_from}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what the base classes keep.
+
+        Raises
+        ------
+        UsageError
+            The checkpoint has learnt from other lists: it may have seen what validates now.
+        """
+        before, now = state.get("fold_sha256"), self.learnt_from["fold_sha256"]
+        if None not in (before, now) and before != now:
+            raise UsageError(f"a checkpoint of a fold {self.fold} with other cases",
+                             expected="the training and validation lists that it was begun with",
+                             action="train anew without --c, or restore the folds")
+        self.learnt_from.update({name: state.get(name) for name in self.learnt_from})
+        super().load_extra_state(state)
+
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Return seeded augmenters for training and validation."""
+        _ = self.learnt_from  # now, not when a checkpoint is written: the files may be replaced in between
         scales = self._get_deep_supervision_scales()
         rotation, dummy_2d, initial_size, mirror_axes = (
             self.configure_rotation_dummyDA_mirroring_and_inital_patch_size())

@@ -93,7 +93,8 @@ def _run(arguments: argparse.Namespace) -> CommandResult:
     if arguments.slurm is not None:
         return _write_slurm(runner, arguments.slurm)
     record = RunRecord("femur_study", vars(arguments), seed=arguments.seed)
-    with hold_folder(out):
+    with hold_folder(out) as lock:
+        runner.held = (lock,)
         stopped = ""
         try:
             runner.run_all()
@@ -132,10 +133,12 @@ def _grid(arguments: argparse.Namespace) -> list[Changes]:
 
 
 def _write_slurm(runner: StudyRunner, path: Path) -> CommandResult:
-    folds = [(arm, fold) for arm, _, fold in runner.missing_folds()]
+    folds, plans = runner.folds_to_train(), runner.plan_lines()
     if not folds:
         raise UsageError("no fold to train", expected="at least one", action="run femur_study without --slurm")
-    plans = runner.plan_lines()
+    with hold_folder(runner.data.folders.out):
+        for arm, fold in folds:
+            runner.prepare_training(arm, fold)
     write_text(path, array_script(folds, runner.run, runner.data.folders, plans))
     path.chmod(0o755)
     return CommandResult(lines=["Run:", *plans, f"sbatch {path}",

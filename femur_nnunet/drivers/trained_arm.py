@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nnunetv2
-import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
@@ -16,17 +14,10 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from femur_nnunet import trainers
+from femur_nnunet.drivers.checkpoint_file import NAME_FOLDER, load_checkpoint_safely
 from femur_nnunet.errors import FemurError
 from femur_nnunet.files import read_json
 from femur_nnunet.networks.from_plan import check_plan_imports
-
-_ACTION = "name a folder TRAINER__PLANS__CONFIGURATION that nnUNetv2_train wrote"
-# What checkpoints hold besides tensors and plain values: numbers and arrays of numpy, under the names of numpy 1 and 2.
-_REBUILD_ARRAY, _REBUILD_NUMBER = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-_SAFE: list[Any] = [
-    np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u4", "u8", "bool")),
-    *((function, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core")
-      for function, name in ((_REBUILD_ARRAY, "_reconstruct"), (_REBUILD_NUMBER, "scalar")))]
 
 
 @dataclass(frozen=True)
@@ -72,9 +63,9 @@ def load_arm(folder: Path, *, fold: int | str, checkpoint_name: str, device: tor
     UsageError
         The plan names something that is not on the lists of :mod:`femur_nnunet.networks.from_plan`.
     """
-    plan = read_json(folder / "plans.json", what="the plan that nnU-Net copies beside its folds", action=_ACTION)
+    plan = read_json(folder / "plans.json", what="the plan that nnU-Net copies beside its folds", action=NAME_FOLDER)
     dataset = read_json(folder / "dataset.json", what="the dataset.json that nnU-Net copies beside its folds",
-                        action=_ACTION)
+                        action=NAME_FOLDER)
     path = folder / f"fold_{fold}" / checkpoint_name
     checkpoint = load_checkpoint_safely(path)
     plans = PlansManager(plan)
@@ -89,40 +80,11 @@ def load_arm(folder: Path, *, fold: int | str, checkpoint_name: str, device: tor
         network.load_state_dict(checkpoint["network_weights"])
     except RuntimeError as error:
         raise FemurError(f"weights of another network ({str(error).splitlines()[0]})",
-                         expected="the weights of the plan beside the fold", action=_ACTION,
+                         expected="the weights of the plan beside the fold", action=NAME_FOLDER,
                          subject=str(path)) from None
     return TrainedArm(plans, configuration, dataset, network.to(device).eval(), checkpoint["trainer_name"], path,
                       checkpoint["init_args"]["configuration"],
                       tuple(checkpoint.get("inference_allowed_mirroring_axes") or ()))
-
-
-def load_checkpoint_safely(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of nnU-Net without executing anything that it holds.
-
-    A checkpoint is a pickle, which may run commands as it is read; here only tensors, plain values and numpy's numbers
-    are taken.
-
-    Raises
-    ------
-    FemurError
-        No such file, no checkpoint of nnU-Net, or one that holds anything else.
-    """
-    if not path.is_file():
-        present = sorted(item.name for item in path.parent.glob("*.pth")) if path.parent.is_dir() else []
-        raise FemurError("no such checkpoint" + (f" (there are {', '.join(present)})" if present else ""),
-                         expected="the checkpoint of a fold", action="train first, or give --fold and -chk",
-                         subject=str(path))
-    try:
-        with torch.serialization.safe_globals(_SAFE):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise FemurError(f"unsafe or broken content ({str(error).splitlines()[0][:200]})",
-                         expected="a checkpoint of tensors and numbers, as nnU-Net writes it",
-                         action="take a checkpoint that your own training wrote", subject=str(path)) from None
-    if not isinstance(checkpoint, dict) or not {"network_weights", "trainer_name", "init_args"} <= set(checkpoint):
-        raise FemurError("a file of another kind", expected="a checkpoint of nnU-Net", action=_ACTION,
-                         subject=str(path))
-    return checkpoint
 
 
 def _trainer_class(name: Any, checkpoint: Path) -> type[nnUNetTrainer]:

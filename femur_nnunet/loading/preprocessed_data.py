@@ -6,7 +6,7 @@ train on data that were normalised by another plan's statistics, and nobody woul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from femur_nnunet.errors import FemurError
 from femur_nnunet.files import canonical_json, read_json, sha256_of_text, write_json
 
 RECORD_SUFFIX = "_made_with.json"
-_TRAINING_FOLDERS = ("imagesTr", "labelsTr", "imagesUn")
+TRAINING_FOLDERS = ("imagesTr", "labelsTr", "imagesUn")
+TEST_FOLDERS = ("imagesTs", "labelsTs")
+_FILES_KEY = "training_files_sha256"
 _ACTION = "run femur_plan again for this plan"
 
 
@@ -26,14 +28,14 @@ def plan_side(plan: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict
             "intensities": sha256_of_text(canonical_json(plan["foreground_intensity_properties_per_channel"]))}
 
 
-def files_side(raw: Path) -> str:
-    """Return a hash over names, sizes and times of the training images and masks, labelled or not.
+def files_side(raw: Path, folders: Sequence[str] = TRAINING_FOLDERS) -> str:
+    """Return a hash over names, sizes and times of images and masks: those of training, labelled or not, by default.
 
     The files and not the table: a mask that was drawn anew, or a hip that was cut elsewhere, changes no
     row. Times instead of contents: reading every scan would cost about what preprocessing does, and a
     copied dataset is only preprocessed once more.
     """
-    files = [path for folder in _TRAINING_FOLDERS for path in (raw / folder).glob("*.nii.gz")]
+    files = [path for folder in folders for path in (raw / folder).glob("*.nii.gz")]
     return sha256_of_text(canonical_json(sorted(
         [f"{path.parent.name}/{path.name}", path.stat().st_size, path.stat().st_mtime_ns] for path in files)))
 
@@ -43,12 +45,21 @@ def is_up_to_date(folder: Path, side: Mapping[str, Any], files: str) -> bool:
     path = record_path(folder)
     return (folder.is_dir() and path.exists()
             and read_json(path, what="the record of preprocessed data", action=_ACTION)
-            == {**side, "training_files_sha256": files})
+            == {**side, _FILES_KEY: files})
 
 
 def write_record(folder: Path, side: Mapping[str, Any], files: str) -> None:
     """Record what a data folder was made with, beside it: a foreign file inside would stop nnU-Net."""
-    write_json(record_path(folder), {**side, "training_files_sha256": files})
+    write_json(record_path(folder), {**side, _FILES_KEY: files})
+
+
+def recorded_files(folder: Path) -> str | None:
+    """Return :func:`files_side` of the scans that a data folder was made of; None where nnU-Net's commands made it."""
+    path = record_path(folder)
+    if not path.exists():
+        return None
+    files: str | None = read_json(path, what="the record of preprocessed data", action=_ACTION).get(_FILES_KEY)
+    return files
 
 
 def record_path(folder: Path) -> Path:

@@ -108,6 +108,11 @@ def fold_cohort(preprocessed_folder: Path, fold: int | str) -> str:
         read_splits(preprocessed_folder, nnunet_name=True).index[int(fold)].get("cohort", "all"))
 
 
+def fold_sha256(preprocessed_folder: Path, fold: int | str) -> str | None:
+    """Return the hash of a fold's lists; None of fold ``all``, which has none of its own."""
+    return None if fold == "all" else read_splits(preprocessed_folder, nnunet_name=True).fold_sha256[int(fold)]
+
+
 def fold_cases(preprocessed_folder: Path, train: list[str], validation: list[str], *,
                cohort: str = "all") -> FoldCases:
     """Complete a fold with its unlabelled cases.

@@ -81,8 +81,8 @@ def test_a_study_stopped_in_time_leaves_a_table_that_says_so(root, capsys, monke
     values = dict.fromkeys((*MEAN_METRICS, *AGREEMENT_METRICS), 0.5)
     (root / "study").mkdir()
     add_fold(root / "study" / "folds.csv", FoldRow("VNetDiceL2Trainer", "P", "w", "all", 0, 4, 0, 3600.0, "cpu", "now",
-                                                   "p", "f", values=values))
-    monkeypatch.setattr("femur_nnunet.drivers.study.runner.StudyRunner._plan", lambda *_: None)
+                                                   "p", "f", "s", values=values))
+    monkeypatch.setattr("femur_nnunet.drivers.study.runner.StudyRunner._plan", lambda *_, **__: None)
     assert main(["-d", "501", "--out", str(root / "study"), "--preset", "cpu", "--max-minutes", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["complete"] is False

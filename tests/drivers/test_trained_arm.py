@@ -10,7 +10,8 @@ import torch
 from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_1epoch
 from small_plan import configuration
 
-from femur_nnunet.drivers.trained_arm import load_arm, load_checkpoint_safely
+from femur_nnunet.drivers.checkpoint_file import load_checkpoint_safely
+from femur_nnunet.drivers.trained_arm import load_arm
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.networks.from_plan import build_unet
 

@@ -37,8 +37,8 @@ class FoldRow:
         Validation participants, and those with a missed hip.
     seconds : float
         Wall time of training, validation and evaluation; NaN where it was trained elsewhere.
-    device, finished, plan_sha256, fold_sha256, package_version : str
-        Provenance. ``plan_sha256`` and ``fold_sha256`` say whether a row still holds.
+    device, finished, plan_sha256, fold_sha256, files_sha256, package_version : str
+        Provenance. The hashes of plan, fold, and images and masks say whether a row still holds.
     values : mapping
         Means over participants and the agreement of volumes.
     """
@@ -55,6 +55,7 @@ class FoldRow:
     finished: str
     plan_sha256: str
     fold_sha256: str
+    files_sha256: str
     package_version: str = __version__
     values: Mapping[str, float] = field(default_factory=dict)
 

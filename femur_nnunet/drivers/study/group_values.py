@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from femur_nnunet.dataset_conversion.strata import some_of
+from femur_nnunet.errors import FemurError
 from femur_nnunet.evaluation.agreement import paired_means
 from femur_nnunet.evaluation.agreement_statistics import (
     coefficient_of_determination,
@@ -13,8 +16,8 @@ from femur_nnunet.evaluation.agreement_statistics import (
     standard_error_of_estimate,
 )
 from femur_nnunet.evaluation.bootstrap import seeded
-from femur_nnunet.evaluation.case_status import Outcome
-from femur_nnunet.evaluation.case_table import CaseRow
+from femur_nnunet.evaluation.case_status import CaseStatus, Outcome
+from femur_nnunet.evaluation.case_table import CaseRow, read_cases
 from femur_nnunet.evaluation.participants import judged, mean_values, missed_participants
 from femur_nnunet.finite_values import mean_of, sd_of
 
@@ -47,6 +50,29 @@ class GroupValues:
     mean: Mapping[str, float]
     sd: Mapping[str, float]
     agreement: Mapping[str, float]
+
+
+def read_judged(path: Path, cases: Sequence[str]) -> list[CaseRow]:
+    """Read a cases.csv and refuse it unless just these cases were judged.
+
+    A case whose masks are both empty is judged too, though it has no values.
+
+    Raises
+    ------
+    FemurError
+        Names the cases that were not judged, as those of a mask that cannot be read, or that are judged beside them.
+    """
+    rows = read_cases(path)
+    found = {row.case_id for row in rows
+             if row.rule.outcome is not Outcome.NOTHING or row.status is CaseStatus.BOTH_EMPTY}
+    lacking, others = set(cases) - found, found - set(cases)
+    if lacking or others:
+        told = [f"{len(names)} {what} ({some_of(names)})" for names, what in (
+            (lacking, "cases without a judgement"), (others, "cases of another part judged")) if names]
+        raise FemurError(" and ".join(told), expected=f"a judgement of each of the {len(cases)} cases and no other",
+                         action="read the status and detail of these cases in the table, mend their masks, and run "
+                         "femur_study again", subject=str(path))
+    return rows
 
 
 def measure_group(rows: Sequence[CaseRow]) -> GroupValues:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from femur_nnunet.cohort import SCANS_TABLE_NAME, ScanRecord, read_scans_table
 from femur_nnunet.drivers.study.grid import Changes, candidates_of, concerns
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.files import canonical_json, read_json, sha256_of_text
+from femur_nnunet.loading.preprocessed_data import TEST_FOLDERS, files_side, is_up_to_date, plan_side, record_path
 from femur_nnunet.nnunet_folders import find_dataset, require_folder
 from femur_nnunet.plan_changes import with_changes
 from femur_nnunet.planners.plan_options import CONFIGURATION, PlanOptions
@@ -98,13 +99,19 @@ class StudyFolders:
 
 @dataclass(frozen=True)
 class StudyData:
-    """The converted dataset as the study needs it."""
+    """The converted dataset as the study needs it.
+
+    ``files_sha256`` and ``test_files_sha256`` are hashes over names, sizes and times of the images and masks of
+    training and of the test set.
+    """
 
     folders: StudyFolders
     records: list[ScanRecord]
     splits: SplitSet
     cohorts: list[CohortFolds]
     file_ending: str
+    files_sha256: str
+    test_files_sha256: str
 
     @property
     def selection_cohort(self) -> CohortFolds:
@@ -112,11 +119,18 @@ class StudyData:
         return next((cohort for cohort in self.cohorts if cohort.name == "all"), self.cohorts[0])
 
     def plan_is_current(self, arm: Arm) -> bool:
-        """Say whether the plan is there, made of this cohort table and with these folds in place."""
+        """Say whether the plan is there, made of these scans and this cohort table, with these folds in place."""
         ours, theirs = self.folders.raw, self.folders.preprocessed
-        return self.folders.plan(arm).is_file() and all(
-            (theirs / name).is_file() and (theirs / name).read_bytes() == (ours / name).read_bytes()
-            for name in (SCANS_TABLE_NAME, HASH_NAME))
+        if not self.folders.plan(arm).is_file() or not all(
+                (theirs / name).is_file() and (theirs / name).read_bytes() == (ours / name).read_bytes()
+                for name in (SCANS_TABLE_NAME, HASH_NAME)):
+            return False
+        plan = read_json(self.folders.plan(arm), what="a plans file", action="run femur_plan")
+        configuration = plan["configurations"][CONFIGURATION]
+        data = theirs / configuration["data_identifier"]
+        # Data that nnU-Net's own commands made have no record.
+        return ((arm.options is None and not record_path(data).exists())
+                or is_up_to_date(data, plan_side(plan, configuration), self.files_sha256))
 
 
 def load_study_data(dataset_id: int, out: Path, cohorts: Sequence[str]) -> StudyData:
@@ -145,7 +159,7 @@ def load_study_data(dataset_id: int, out: Path, cohorts: Sequence[str]) -> Study
     chosen = [CohortFolds(name, tuple(number for number, entry in enumerate(splits.index) if entry["cohort"] == name),
                           _test_cases(name, splits, records, raw, ending))
               for name in (dict.fromkeys(cohorts) if cohorts else present)]
-    return StudyData(folders, records, splits, chosen, ending)
+    return StudyData(folders, records, splits, chosen, ending, files_side(raw), files_side(raw, TEST_FOLDERS))
 
 
 def arms_of(trainers: Sequence[str], base: PlanOptions, grid: Sequence[Changes]) -> dict[str, list[Arm]]:
@@ -196,7 +210,11 @@ def arms_of(trainers: Sequence[str], base: PlanOptions, grid: Sequence[Changes])
 
 def plan_sha256(path: Path) -> str:
     """Return a hash of what a training takes from a plans file."""
-    plan = read_json(path, what="a plans file", action="run femur_plan")
+    return plan_content_sha256(read_json(path, what="a plans file", action="run femur_plan"))
+
+
+def plan_content_sha256(plan: Mapping[str, Any]) -> str:
+    """Return a hash of what a training takes from a plan."""
     return sha256_of_text(canonical_json({key: plan.get(key) for key in (
         "configurations", "foreground_intensity_properties_per_channel", "transpose_forward")}))
 

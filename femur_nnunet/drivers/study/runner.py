@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from femur_nnunet.command_line import get_logger
 from femur_nnunet.drivers.steps import Step, StepRunner
 from femur_nnunet.drivers.study.commands import (
     RunSettings,
@@ -33,14 +35,16 @@ from femur_nnunet.drivers.study.fold_table import (
     values_of,
     write_grid,
 )
-from femur_nnunet.drivers.study.group_values import measure_group
+from femur_nnunet.drivers.study.group_values import measure_group, read_judged
 from femur_nnunet.drivers.study.locked_test import TEST_USE_NAME, Choice, claim_test_set
 from femur_nnunet.drivers.study.protocol import Arm, CohortFolds, StudyData, epochs_of_plan, plan_sha256
 from femur_nnunet.drivers.study.study_table import StudyRow, rows_of_test_set, validation_row
+from femur_nnunet.drivers.study.training_state import FINAL_NAME, Training, name_aside, training_needed
 from femur_nnunet.errors import FemurError
-from femur_nnunet.evaluation.case_table import CASES_NAME, read_cases
-from femur_nnunet.files import read_json, write_json
+from femur_nnunet.evaluation.case_table import CASES_NAME
+from femur_nnunet.files import hold_folder, read_json, write_json
 
+LOG = get_logger(__name__)
 _INPUTS_NAME = "inputs.json"
 _SECONDS_A_MINUTE = 60.0
 
@@ -67,6 +71,8 @@ class StudyRunner:
         Let another choice see the test set.
     quiet : bool
         No bars.
+    held : tuple of int
+        File descriptors that the commands hold as well, such as that of the lock of ``--out``.
     """
 
     data: StudyData
@@ -75,6 +81,7 @@ class StudyRunner:
     max_minutes: float | None = None
     again: bool = False
     quiet: bool = False
+    held: tuple[int, ...] = ()
     scores: list[CandidateScore] = field(default_factory=list)
     test_rows: list[StudyRow] = field(default_factory=list)
     _started: float = field(default_factory=lambda: time.monotonic())
@@ -94,8 +101,10 @@ class StudyRunner:
         FemurError
             A command failed.
         """
+        # Looked at before any is made: femur_plan also renews tables and data, beside which an old plan looks present.
+        stale = self._stale_plans()
         for arm in self._all_arms():
-            self._plan(arm)
+            self._plan(arm, renew=arm in stale)
         selection = self.data.selection_cohort
         for arm in self._all_arms():
             self._cross_validate(arm, selection)
@@ -129,12 +138,14 @@ class StudyRunner:
     def shell_lines(self) -> list[str]:
         """Return, as a shell would take them, the commands of all that is missing."""
         folders = self.data.folders
-        lines = [shell_line(plan_step(arm, self.run)) for arm in self._all_arms()
-                 if arm.options is not None and not self.data.plan_is_current(arm)]
+        lines = [shell_line(plan_step(arm, self.run)) for arm in self._stale_plans()]
         for arm, _, fold in self.missing_folds():
             validation = self.data.splits.folds[fold]["val"]
-            lines += [shell_line(train_step(arm, fold, self.run)),
-                      links_line(folders.validation(arm, fold) / "references", "labelsTr", validation),
+            needed, trained = self._training_needed(arm, fold), folders.fold(arm, fold)
+            if needed is Training.ANEW and (aside := name_aside(trained)):
+                lines.append(shlex.join(["mv", str(trained), str(aside)]))
+            lines += [shell_line(step) for step in self._training_steps(arm, fold, needed)]
+            lines += [links_line(folders.validation(arm, fold) / "references", "labelsTr", validation),
                       shell_line(validation_step(arm, fold, self.run, folders))]
         known = self._known_choices()
         for trainer in (trainer for trainer in self.arms if trainer not in {arm.trainer for arm in known}):
@@ -150,6 +161,25 @@ class StudyRunner:
                           shell_line(predict_step(arm, cohort, self.run, folders)),
                           shell_line(locked_test_step(arm, cohort, self.run, folders))]
         return lines
+
+    def folds_to_train(self) -> list[tuple[Arm, int]]:
+        """Return the missing folds whose network is not trained or not validated."""
+        return [(arm, fold) for arm, _, fold in self.missing_folds()
+                if self._training_needed(arm, fold) is not Training.NONE]
+
+    def prepare_training(self, arm: Arm, fold: int) -> Training:
+        """Note what a fold is about to be trained on, an older network moved aside; return what is to be done."""
+        needed, trained = self._training_needed(arm, fold), self.data.folders.fold(arm, fold)
+        if needed is Training.NONE:
+            return needed
+        if needed is Training.ANEW and (aside := name_aside(trained)):
+            # First, so that a study that is stopped here finds no network that the note would not fit.
+            trained.rename(aside)
+            LOG.warning("%s holds no network of this plan, this fold and these scans: moved to %s", trained, aside.name)
+        own = self.data.folders.validation(arm, fold)
+        own.mkdir(parents=True, exist_ok=True)
+        write_json(own / _INPUTS_NAME, self._fold_inputs(arm, fold))
+        return needed
 
     def plan_lines(self) -> list[str]:
         """Return the commands that make the plans."""
@@ -172,8 +202,11 @@ class StudyRunner:
             known += [score.arm for score in scores if score.chosen]
         return known
 
-    def _plan(self, arm: Arm) -> None:
-        if arm.options is not None and not self.data.plan_is_current(arm):
+    def _stale_plans(self) -> list[Arm]:
+        return [arm for arm in self._all_arms() if arm.options is not None and not self.data.plan_is_current(arm)]
+
+    def _plan(self, arm: Arm, *, renew: bool) -> None:
+        if renew:
             self._steps(self.data.folders.out / "plans" / arm.plans_name, [plan_step(arm, self.run)])
         if not self.data.plan_is_current(arm):
             raise FemurError(f"no {self.data.folders.plan(arm).name}, or one beside other folds or other scans",
@@ -189,27 +222,21 @@ class StudyRunner:
 
     def _run_fold(self, arm: Arm, cohort: CohortFolds, fold: int) -> None:
         folders, started = self.data.folders, time.monotonic()
-        own, trained = folders.validation(arm, fold), folders.fold(arm, fold)
+        own = folders.validation(arm, fold)
         validation = self.data.splits.folds[fold]["val"]
-        inputs = self._fold_inputs(arm, fold)
-        present = self._recorded(own) == inputs
-        steps, seconds = [], float("nan")
-        if not (self._is_trained(trained, validation) and (present or self._trained_elsewhere(arm, own))):
-            go_on = present and any(trained.glob("checkpoint_*.pth"))
-            own.mkdir(parents=True, exist_ok=True)
-            write_json(own / _INPUTS_NAME, inputs)
-            steps.append(train_step(arm, fold, self.run, epochs=epochs_of_plan(folders.plan(arm)), go_on=go_on))
+        inputs, needed = self._fold_inputs(arm, fold), self.prepare_training(arm, fold)
+        steps, seconds = self._training_steps(arm, fold, needed), float("nan")
         link_files(own / "references", [folders.raw / "labelsTr" / f"{case}{self.data.file_ending}"
                                         for case in validation])
         self._steps(own, [*steps, validation_step(arm, fold, self.run, folders)])
-        if steps and not go_on:
+        if needed is Training.ANEW:
             seconds = round(time.monotonic() - started, 1)
         write_json(own / _INPUTS_NAME, inputs)
-        group = measure_group(read_cases(own / "tables" / CASES_NAME))
+        group = measure_group(read_judged(own / "tables" / CASES_NAME, validation))
         add_fold(self.folds_path, FoldRow(
             arm.trainer, arm.plans_name, arm.settings, cohort.name, fold, group.n, group.n_missed, seconds,
             self.run.device, datetime.now(tz=timezone.utc).isoformat(), inputs["plan_sha256"], inputs["fold_sha256"],
-            values=values_of(group)))
+            inputs["files_sha256"], values=values_of(group)))
 
     def _choose(self) -> list[Arm]:
         rows = self._valid_rows()
@@ -220,7 +247,8 @@ class StudyRunner:
 
     def _use_test_set(self, arm: Arm) -> None:
         folders = self.data.folders
-        choices = claim_test_set(folders.results / TEST_USE_NAME, self._choice(arm), again=self.again)
+        with hold_folder(folders.results):
+            choices = claim_test_set(folders.results / TEST_USE_NAME, self._choice(arm), again=self.again)
         for cohort in self.data.cohorts:
             own = folders.test(arm, cohort.name)
             if not self._test_is_done(arm, cohort):
@@ -234,7 +262,7 @@ class StudyRunner:
                                   locked_test_step(arm, cohort, self.run, folders)])
                 write_json(own / _INPUTS_NAME, self._test_inputs(arm, cohort))
             self.test_rows += rows_of_test_set(
-                read_cases(own / "tables" / CASES_NAME), trainer=arm.trainer, plans=arm.plans_name,
+                read_judged(own / "tables" / CASES_NAME, cohort.test), trainer=arm.trainer, plans=arm.plans_name,
                 settings=arm.settings, cohort=cohort.name, choices=choices)
 
     def _choice(self, arm: Arm) -> Choice:
@@ -244,6 +272,7 @@ class StudyRunner:
     def _test_inputs(self, arm: Arm, cohort: CohortFolds) -> dict[str, Any]:
         finished = {row.key: row.finished for row in self._valid_rows()}
         return {"choice_sha256": self._choice(arm).sha256, "test": list(cohort.test),
+                "test_files_sha256": self.data.test_files_sha256,
                 "folds": [finished.get((arm.trainer, arm.plans_name, fold)) for fold in cohort.folds]}
 
     def _test_is_done(self, arm: Arm, cohort: CohortFolds) -> bool:
@@ -252,34 +281,39 @@ class StudyRunner:
                 and self._recorded(own) == self._test_inputs(arm, cohort))
 
     def _valid_rows(self) -> list[FoldRow]:
-        """Return the rows whose plan, fold and checkpoint are those of now."""
-        arms = {(arm.trainer, arm.plans_name): arm for arm in self._all_arms()}
+        """Return the rows whose plan, fold, scans and checkpoint are those of now."""
+        arms = {(arm.trainer, arm.plans_name): arm for arm in self._all_arms() if self.data.plan_is_current(arm)}
         valid = []
         for row in read_folds(self.folds_path):
             arm = arms.get((row.trainer, row.plans))
-            if arm is None or row.fold >= len(self.data.splits.folds) or not self.data.plan_is_current(arm):
+            if arm is None or row.fold >= len(self.data.splits.folds):
                 continue
-            inputs = self._fold_inputs(arm, row.fold)
-            if ((row.plan_sha256, row.fold_sha256) == (inputs["plan_sha256"], inputs["fold_sha256"])
-                    and (self.data.folders.fold(arm, row.fold) / "checkpoint_final.pth").is_file()):
+            inputs, folders = self._fold_inputs(arm, row.fold), self.data.folders
+            # A fold that was begun anew since has another note.
+            if (inputs == {name: getattr(row, name) for name in inputs}
+                    and self._recorded(folders.validation(arm, row.fold)) == inputs
+                    and (folders.fold(arm, row.fold) / FINAL_NAME).is_file()):
                 valid.append(row)
         return valid
 
     def _fold_inputs(self, arm: Arm, fold: int) -> dict[str, str]:
-        return {"plan_sha256": plan_sha256(self.data.folders.plan(arm)),
-                "fold_sha256": self.data.splits.fold_sha256[fold]}
+        """Return hashes of what a network of a fold is made of; without the plan's where there is none yet."""
+        plan = self.data.folders.plan(arm)
+        inputs = {"fold_sha256": self.data.splits.fold_sha256[fold], "files_sha256": self.data.files_sha256}
+        return inputs | ({"plan_sha256": plan_sha256(plan)} if plan.is_file() else {})
 
-    def _is_trained(self, trained: Path, validation: Sequence[str]) -> bool:
-        """Say whether a fold has its final checkpoint and a finished validation of just these cases."""
-        predicted = {path.name for path in (trained / "validation").glob(f"*{self.data.file_ending}")}
-        return ((trained / "checkpoint_final.pth").is_file() and (trained / "validation" / "summary.json").is_file()
-                and predicted == {f"{case}{self.data.file_ending}" for case in validation})
+    def _training_needed(self, arm: Arm, fold: int) -> Training:
+        folders = self.data.folders
+        return training_needed(folders.fold(arm, fold), self._fold_inputs(arm, fold),
+                               self._recorded(folders.validation(arm, fold)), self.data.splits.folds[fold]["val"],
+                               self.data.file_ending)
 
-    def _trained_elsewhere(self, arm: Arm, own: Path) -> bool:
-        """Say whether a finished fold that this study did not train, by Slurm for one, has the plan of now."""
-        plan = self.data.folders.trained(arm) / "plans.json"
-        return (self._recorded(own) is None and plan.is_file()
-                and plan_sha256(plan) == plan_sha256(self.data.folders.plan(arm)))
+    def _training_steps(self, arm: Arm, fold: int, needed: Training) -> list[Step]:
+        if needed is Training.NONE:
+            return []
+        plan = self.data.folders.plan(arm)
+        return [train_step(arm, fold, self.run, epochs=epochs_of_plan(plan) if plan.is_file() else 0,
+                           go_on=needed is Training.GO_ON)]
 
     def _recorded(self, own: Path) -> dict[str, Any] | None:
         path = own / _INPUTS_NAME
@@ -299,7 +333,7 @@ class StudyRunner:
                                  f"next fold takes about {expected / _SECONDS_A_MINUTE:.1f}")
 
     def _steps(self, folder: Path, steps: list[Step]) -> None:
-        runner = StepRunner(folder, quiet=self.quiet)
+        runner = StepRunner(folder, quiet=self.quiet, held=self.held)
         # What is done is known from folds.csv and the checkpoints; a note from before may be of other inputs.
         runner.state_path.unlink(missing_ok=True)
         runner.run(steps)

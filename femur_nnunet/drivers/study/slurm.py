@@ -14,7 +14,8 @@ def array_script(folds: Sequence[tuple[Arm, int]], run: RunSettings, folders: St
                  before: Sequence[str]) -> str:
     """Return the script.
 
-    A task that is queued again goes on from its last checkpoint.
+    A task that is queued again goes on from its last checkpoint, or with the validation of a finished training. What
+    lies in a fold's folder must be of this training: see :meth:`StudyRunner.prepare_training`.
 
     Parameters
     ----------
@@ -34,8 +35,8 @@ def array_script(folds: Sequence[tuple[Arm, int]], run: RunSettings, folders: St
     header += ["# Time, memory, partition and account are the cluster's matter: add them here or give them to sbatch.",
                "# Run before this script:", *(f"#   {line}" for line in before),
                "# Afterwards run the same femur_study command without --slurm: it evaluates what was trained here.",
-               "set -euo pipefail", *exported_variables(), 'go_on() { if [ -e "$1/checkpoint_latest.pth" ]; then '
-               "echo --c; fi; }", 'case "$SLURM_ARRAY_TASK_ID" in']
+               "set -euo pipefail", *exported_variables(), 'go_on() { if [ -e "$1/checkpoint_latest.pth" ] || '
+               '[ -e "$1/checkpoint_final.pth" ]; then echo --c; fi; }', 'case "$SLURM_ARRAY_TASK_ID" in']
     tasks = [f"{number}) {shell_line(train_step(arm, fold, run))} $(go_on {_quoted(folders.fold(arm, fold))}) ;;"
              for number, (arm, fold) in enumerate(folds)]
     return "\n".join([*header, *tasks, '*) echo "no task $SLURM_ARRAY_TASK_ID" >&2; exit 2 ;;', "esac"]) + "\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+import torch
 from toy_dataset import write_toy_dataset
 
 from femur_nnunet.cohort import read_scans_table
@@ -18,9 +19,10 @@ from femur_nnunet.drivers.steps import Step
 from femur_nnunet.env_command import nnunet_environment
 from femur_nnunet.errors import FemurError
 from femur_nnunet.evaluation import eval_command
+from femur_nnunet.loading.preprocessed_data import files_side, plan_side, write_record
 from femur_nnunet.planners import plan_command
 from femur_nnunet.planners.plan_options import PlanOptions
-from femur_nnunet.splits import write_splits
+from femur_nnunet.splits import read_splits, write_splits
 
 DATASET = "Dataset501_Toy"
 
@@ -42,12 +44,15 @@ class Commands:
     """Commands that were run, and how they turn out.
 
     ``lost_slices`` says how many slices a network of a plan's settings misses, by a word in its
-    settings; ``fails_at`` is the number of the training that is stopped half-way.
+    settings; ``fails_at`` is the number of the training that is stopped half-way, ``fails_in_validation`` of one
+    that is stopped after its last epoch. ``ours`` says that the trainer keeps in its checkpoints what it learnt from.
     """
 
     root: Path
     lost_slices: dict[str, int] = field(default_factory=dict)
     fails_at: int = -1
+    fails_in_validation: int = -1
+    ours: bool = True
     run: list[tuple[str, ...]] = field(default_factory=list)
     seen: Callable[[], None] = lambda: None
 
@@ -66,13 +71,19 @@ class Commands:
     def plan(self, arguments: list[str]) -> None:
         given = plan_command.build_parser().parse_args(arguments)
         options = PlanOptions(given.dataset_id, given.architecture, given.preset, name=given.name)
-        folder = self.root / "nnUNet_preprocessed" / DATASET
-        folder.mkdir(parents=True, exist_ok=True)
+        folder, raw = self.root / "nnUNet_preprocessed" / DATASET, self.root / "nnUNet_raw" / DATASET
+        data = folder / options.data_identifier
+        data.mkdir(parents=True, exist_ok=True)
         own = {"schedule": {"epochs": given.epochs or 3}, "changes": given.changes}
-        (folder / f"{options.plans_name}.json").write_text(json.dumps({"configurations": {
-            "3d_fullres": {"femur_nnunet": own}}}))
+        configuration = {"femur_nnunet": own, "data_identifier": options.data_identifier, "spacing": [3.0] * 3,
+                         "normalization_schemes": ["CTNormalization"]}
+        masks = sum(path.stat().st_size for path in (raw / "labelsTr").iterdir())
+        plan = {"configurations": {"3d_fullres": configuration}, "transpose_forward": [0, 1, 2],
+                "foreground_intensity_properties_per_channel": {"0": {"mean": masks}}}
+        (folder / f"{options.plans_name}.json").write_text(json.dumps(plan))
+        write_record(data, plan_side(plan, configuration), files_side(raw))
         for name in ("scans.tsv", "splits.sha256"):
-            shutil.copy(self.root / "nnUNet_raw" / DATASET / name, folder)
+            shutil.copy(raw / name, folder)
 
     def train(self, arguments: list[str]) -> None:
         fold, trainer, plans = int(arguments[2]), after(arguments, "-tr"), after(arguments, "-p")
@@ -81,14 +92,25 @@ class Commands:
         (own / "validation").mkdir(parents=True, exist_ok=True)
         plan_file = self.root / "nnUNet_preprocessed" / DATASET / f"{plans}.json"
         shutil.copy(plan_file, trained / "plans.json")
-        if len(self.trained_folds()) - 1 == self.fails_at:
-            (own / "checkpoint_latest.pth").write_text("half-way")
+        number = len(self.trained_folds()) - 1
+        final = own / "checkpoint_final.pth"
+        # As nnU-Net: with --c a finished network is not trained again, whatever it was made of.
+        if not ("--c" in arguments and final.is_file()):
+            stopped = number == self.fails_at
+            self.save(own / "checkpoint_latest.pth" if stopped else final, plan_file, fold)
+        if number in (self.fails_at, self.fails_in_validation):
             raise FemurError("exit code 1", expected="exit code 0", action="run again")
         raw = self.root / "nnUNet_raw" / DATASET
         for case in json.loads((raw / "splits.json").read_text())[fold]["val"]:
             self.segment(raw / "labelsTr" / f"{case}.nii.gz", own / "validation", plan_file)
         (own / "validation" / "summary.json").write_text("{}")
-        (own / "checkpoint_final.pth").write_text("weights")
+
+    def save(self, path: Path, plan_file: Path, fold: int) -> None:
+        raw = self.root / "nnUNet_raw" / DATASET
+        learnt = {"fold_sha256": read_splits(raw).fold_sha256[fold], "training_files_sha256": files_side(raw)}
+        torch.save({"network_weights": {"layer": torch.zeros(2)}, "trainer_name": "Any",
+                    "init_args": {"plans": json.loads(plan_file.read_text()), "configuration": "3d_fullres"},
+                    **({"femur_nnunet": learnt} if self.ours else {})}, path)
 
     def predict(self, arguments: list[str]) -> None:
         out = Path(after(arguments, "-o"))
@@ -118,7 +140,7 @@ def commands(study_root: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     imitated = Commands(study_root)
 
     class Runner:
-        def __init__(self, folder: Path, *, quiet: bool) -> None:
+        def __init__(self, folder: Path, *, quiet: bool, held: tuple[int, ...] = ()) -> None:
             self.state_path = folder / "steps_done.json"
 
         def run(self, steps: list[Step]) -> None:

@@ -22,7 +22,7 @@ FIRST, SECOND = Arm("T", "P1", ("w=1",)), Arm("T", "P2", ("w=2",))
 
 def row(plans: str, fold: int, dice: float, **changes) -> FoldRow:
     values = dict.fromkeys((*MEAN_METRICS, *AGREEMENT_METRICS), math.nan) | {"dice": dice}
-    return FoldRow("T", plans, "w", "all", fold, 5, 0, 12.5, "cpu", "now", "p", "f", values=values, **changes)
+    return FoldRow("T", plans, "w", "all", fold, 5, 0, 12.5, "cpu", "now", "p", "f", "s", values=values, **changes)
 
 
 def test_rows_come_back_as_they_were_written(tmp_path):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shlex
 import shutil
 
 import pytest
+import torch
 
 from femur_nnunet.cohort import read_scans_table
 from femur_nnunet.dataset_conversion.folds import build_split_set
@@ -27,6 +30,20 @@ def study(root, *, trainers=("VNetDiceL2Trainer",), grid=(), cohorts=("all",), o
     base = PlanOptions(501, preset="cpu", epochs=epochs, name="study")
     return StudyRunner(load_study_data(501, root / out, cohorts), arms_of(trainers, base, grid), RunSettings(501),
                        quiet=True, **options)
+
+
+def other_folds(root) -> None:
+    """Draw folds of the whole cohort that share none with the present ones."""
+    raw = root / "nnUNet_raw" / "Dataset501_Toy"
+    before, records = set(read_splits(raw).fold_sha256), read_scans_table(raw / "scans.tsv")
+    drawn = (build_split_set(records, scheme="kfold2", cohorts=("all",), seed=seed) for seed in range(2, 20))
+    write_splits(raw, next(splits for splits in drawn if not before & set(splits.fold_sha256)))
+
+
+def aside(runner, arm, fold):
+    """Where a fold's folder lies that was trained anew."""
+    folder = runner.data.folders.fold(arm, fold)
+    return folder.with_name(f"replaced-1_{folder.name}")
 
 
 def test_folds_of_every_cohort_then_the_test_set_and_a_second_run_does_nothing(study_root, commands):
@@ -98,33 +115,120 @@ def test_folds_trained_by_others_with_the_same_plan_are_evaluated_and_not_traine
     assert all(row.seconds != row.seconds for row in read_folds(again.folds_path))
 
 
-def test_a_fold_trained_on_another_plan_or_with_a_broken_validation_is_trained_anew(study_root, commands):
+def test_a_fold_trained_elsewhere_is_judged_by_its_own_checkpoint(study_root, commands):
+    runner = study(study_root)
+    runner.run_all()
+    (arm,) = runner.arms["VNetDiceL2Trainer"]
+    checkpoint, summary = (runner.data.folders.fold(arm, 0) / name
+                           for name in ("checkpoint_final.pth", "validation/summary.json"))
+    content = torch.load(checkpoint, weights_only=False)
+    content["init_args"]["plans"]["transpose_forward"] = [2, 1, 0]
+    torch.save(content, checkpoint)
+    summary.touch()
+    shutil.rmtree(study_root / "out")
+    commands.run.clear()
+    # The plan beside the folds is that of the last training, here of fold 1.
+    study(study_root).run_all()
+    assert commands.trained_folds() == [0]
+    assert not any("--c" in command for command in commands.run)
+    assert torch.load(aside(runner, arm, 0) / "checkpoint_final.pth", weights_only=False)["init_args"]["plans"][
+        "transpose_forward"] == [2, 1, 0]
+
+
+def test_a_broken_or_older_validation_is_made_again_without_training(study_root, commands):
     runner = study(study_root)
     runner.run_all()
     (arm,) = runner.arms["VNetDiceL2Trainer"]
     next((runner.data.folders.fold(arm, 0) / "validation").glob("*.nii.gz")).unlink()
+    os.utime(runner.data.folders.fold(arm, 1) / "validation" / "summary.json", (0, 0))
     shutil.rmtree(study_root / "out")
     commands.run.clear()
     study(study_root).run_all()
-    assert commands.trained_folds() == [0]
+    assert commands.trained_folds() == [0, 1]
+    assert [command[-1] for command in commands.run if command[0] == "nnUNetv2_train"] == ["--c", "--c"]
 
-    (runner.data.folders.trained(arm) / "plans.json").write_text('{"configurations": {}}')
-    shutil.rmtree(study_root / "out")
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_retraining_that_is_stopped_never_takes_the_old_network(study_root, commands, ours):
+    commands.ours = ours
+    runner = study(study_root)
+    runner.run_all()
+    other_folds(study_root)
+    (arm,) = runner.arms["VNetDiceL2Trainer"]
+    old = (runner.data.folders.fold(arm, 0) / "checkpoint_final.pth").stat().st_mtime_ns
+
+    def stop():
+        if commands.run[-1][0] == "nnUNetv2_train":
+            raise KeyboardInterrupt
+
+    commands.run.clear()
+    commands.seen = stop
+    with pytest.raises(KeyboardInterrupt):
+        study(study_root).run_all()
+    assert (aside(runner, arm, 0) / "checkpoint_final.pth").stat().st_mtime_ns == old
+    commands.seen = lambda: None
+    commands.run.clear()
+    dry = [line for line in study(study_root).shell_lines() if "nnUNetv2_train" in line or line.startswith("mv ")]
+    with pytest.raises(UsageError, match="on other folds"):
+        study(study_root).run_all()
+    first, second = (command for command in commands.run if command[0] == "nnUNetv2_train")
+    assert "--c" not in first + second
+    # A dry run says what a run does: fold 0 is moved aside already, fold 1 is to be.
+    assert [line.split()[0] for line in dry] == ["nnUNet_n_proc_DA=0", "mv", "nnUNet_n_proc_DA=0"]
+    assert dry[0].endswith(shlex.join(first))
+    assert dry[2].endswith(shlex.join(second))
+
+
+def test_a_dry_run_says_skip_go_on_or_anew_as_a_run_does(study_root, commands):
+    commands.fails_in_validation = 1
+    with pytest.raises(FemurError, match="exit code 1"):
+        study(study_root).run_all()
+    (study_root / "out" / "folds.csv").unlink()
+    dry = [line for line in study(study_root).shell_lines() if "nnUNetv2_train" in line]
+    commands.run.clear()
+    commands.fails_in_validation = -1
+    study(study_root).run_all()
+    (training,) = [command for command in commands.run if command[0] == "nnUNetv2_train"]
+    assert training[-1] == "--c"
+    assert [line.endswith(shlex.join(training)) for line in dry] == [True]
+
+
+def test_a_mask_drawn_anew_makes_every_plan_and_every_row_stale(study_root, commands):
+    study(study_root, grid=GRID).run_all()
+    next((study_root / "nnUNet_raw" / "Dataset501_Toy" / "labelsTr").iterdir()).touch()
+    commands.run.clear()
+    again = study(study_root, grid=GRID)
+    assert len(again.missing_folds()) == 4
+    again.run_all()
+    assert commands.programs() == ["femur_plan", "femur_plan", *4 * ["nnUNetv2_train", "femur_eval"],
+                                   "nnUNetv2_predict", "femur_eval"]
+
+
+def test_a_test_mask_drawn_anew_is_predicted_and_judged_again(study_root, commands):
+    study(study_root).run_all()
+    next((study_root / "nnUNet_raw" / "Dataset501_Toy" / "labelsTs").iterdir()).touch()
     commands.run.clear()
     study(study_root).run_all()
-    # The first training puts its plan beside the folds again.
-    assert commands.trained_folds()[0] == 0
+    assert commands.programs() == ["nnUNetv2_predict", "femur_eval"]
+
+
+def test_a_case_that_was_not_judged_is_named_and_makes_no_row(study_root, commands):
+    raw = study_root / "nnUNet_raw" / "Dataset501_Toy"
+    victim = read_splits(raw).folds[0]["val"][1]
+
+    def break_its_mask():
+        if commands.run[-1][0] == "femur_eval":
+            (raw / "labelsTr" / f"{victim}.nii.gz").write_bytes(b"no mask")
+
+    commands.seen = break_its_mask
+    with pytest.raises(FemurError, match=rf"1 cases without a judgement \({victim}\)"):
+        study(study_root).run_all()
+    assert read_folds(study_root / "out" / "folds.csv") == []
 
 
 def test_new_folds_make_every_row_invalid(study_root, commands):
     study(study_root).run_all()
-    raw = study_root / "nnUNet_raw" / "Dataset501_Toy"
-    before = read_splits(raw)
-    seed = next(seed for seed in range(2, 20) if not set(build_split_set(
-        read_scans_table(raw / "scans.tsv"), scheme="kfold2", cohorts=("all",), seed=seed).fold_sha256)
-        & set(before.fold_sha256))
-    write_splits(raw, build_split_set(read_scans_table(raw / "scans.tsv"), scheme="kfold2", cohorts=("all",),
-                                      seed=seed))
+    other_folds(study_root)
     commands.run.clear()
     with pytest.raises(UsageError, match="on other folds"):
         study(study_root).run_all()

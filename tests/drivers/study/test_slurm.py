@@ -33,5 +33,8 @@ def test_each_task_of_the_array_trains_its_fold_and_goes_on_where_it_stopped(stu
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_text("half-way")
     assert task(1).stdout.strip().endswith(f"3 {common} --c")
+    # Stopped in the validation, after nnU-Net has replaced it.
+    checkpoint.rename(checkpoint.with_name("checkpoint_final.pth"))
+    assert task(1).stdout.strip().endswith(f"3 {common} --c")
     assert task(0).stdout.strip().endswith(common)
     assert task(2).returncode == 2

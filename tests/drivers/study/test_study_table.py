@@ -20,7 +20,7 @@ from femur_nnunet.drivers.study.study_table import (
 
 def fold(number: int, cohort: str = "all", **values: float) -> FoldRow:
     filled = dict.fromkeys((*MEAN_METRICS, *AGREEMENT_METRICS), math.nan) | values
-    return FoldRow("T", "P", "w=1", cohort, number, 4, number, 1.0, "cpu", "now", "p", "f", values=filled)
+    return FoldRow("T", "P", "w=1", cohort, number, 4, number, 1.0, "cpu", "now", "p", "f", "s", values=filled)
 
 
 def cases(site: str = "tulane", first: int = 1) -> list:
