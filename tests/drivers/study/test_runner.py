@@ -17,6 +17,7 @@ from femur_nnunet.drivers.study.commands import RunSettings
 from femur_nnunet.drivers.study.fold_table import read_folds
 from femur_nnunet.drivers.study.protocol import arms_of, load_study_data
 from femur_nnunet.drivers.study.runner import OutOfTimeError, StudyRunner
+from femur_nnunet.drivers.study.training_state import Training
 from femur_nnunet.errors import FemurError, UsageError
 from femur_nnunet.planners.plan_options import PlanOptions
 from femur_nnunet.splits import read_splits, write_splits
@@ -193,23 +194,24 @@ def test_a_dry_run_says_skip_go_on_or_anew_as_a_run_does(study_root, commands):
     assert [line.endswith(shlex.join(training)) for line in dry] == [True]
 
 
-def test_a_mask_drawn_anew_makes_every_plan_and_every_row_stale(study_root, commands):
+def test_a_mask_drawn_anew_makes_stale_what_was_made_with_it(study_root, commands):
     study(study_root, grid=GRID).run_all()
-    next((study_root / "nnUNet_raw" / "Dataset501_Toy" / "labelsTr").iterdir()).touch()
-    commands.run.clear()
-    again = study(study_root, grid=GRID)
-    assert len(again.missing_folds()) == 4
-    again.run_all()
-    assert commands.programs() == ["femur_plan", "femur_plan", *4 * ["nnUNetv2_train", "femur_eval"],
-                                   "nnUNetv2_predict", "femur_eval"]
+    raw = study_root / "nnUNet_raw" / "Dataset501_Toy"
 
+    def missing() -> list[str]:
+        return [next(word for word in line.split() if "=" not in word)
+                for line in study(study_root, grid=GRID).shell_lines() if not line.startswith("#")]
 
-def test_a_test_mask_drawn_anew_is_predicted_and_judged_again(study_root, commands):
-    study(study_root).run_all()
-    next((study_root / "nnUNet_raw" / "Dataset501_Toy" / "labelsTs").iterdir()).touch()
+    next((raw / "labelsTs").iterdir()).touch()
+    assert missing() == ["nnUNetv2_predict", "femur_eval"]
+    next((raw / "labelsTr").iterdir()).touch()
+    assert missing() == ["femur_plan", "femur_plan", *4 * ["mv", "nnUNetv2_train", "femur_eval"]]
+    # Every plan is renewed, though the first femur_plan renews the tables and the data that they share.
     commands.run.clear()
-    study(study_root).run_all()
-    assert commands.programs() == ["nnUNetv2_predict", "femur_eval"]
+    commands.fails_at = 0
+    with pytest.raises(FemurError, match="exit code 1"):
+        study(study_root, grid=GRID).run_all()
+    assert commands.programs() == ["femur_plan", "femur_plan", "nnUNetv2_train"]
 
 
 def test_a_case_that_was_not_judged_is_named_and_makes_no_row(study_root, commands):
@@ -277,3 +279,18 @@ def test_no_fold_is_begun_that_would_end_too_late(study_root, commands, monkeypa
 def test_a_plan_of_the_users_own_that_is_missing_is_told(study_root, commands):
     with pytest.raises(FemurError, match=r"no Own.json, or one beside other folds or other scans.*run femur_plan"):
         study(study_root, trainers=("VNetDiceL2Trainer:Own",)).run_all()
+
+
+def test_a_fold_prepared_for_slurm_is_neither_trained_twice_nor_begun_beside_an_old_network(study_root, commands):
+    commands.ours = False
+    runner = study(study_root)
+    runner.run_all()
+    (arm,) = runner.arms["VNetDiceL2Trainer"]
+    other_folds(study_root)
+    prepared = study(study_root)
+    assert prepared.folds_to_train() == [(arm, 0), (arm, 1)]
+    assert prepared.prepare_training(arm, 0) is Training.ANEW
+    assert (aside(runner, arm, 0) / "checkpoint_final.pth").is_file()
+    # What a task of the array does; of another trainer, the note alone vouches for the folds of now.
+    commands.train(list(shlex.split(prepared.shell_lines()[1])[3:]))
+    assert prepared.folds_to_train() == [(arm, 1)]
