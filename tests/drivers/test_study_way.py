@@ -16,7 +16,6 @@ from toy_dataset import DATASET_NAME, write_toy_dataset
 
 from femur_nnunet.env_command import nnunet_environment
 
-pytestmark = pytest.mark.long
 SHORT = ("--set", "schedule.iterations_per_epoch=4", "--set", "schedule.validation_iterations=1")
 MOST_SECONDS = 180.0
 
@@ -59,6 +58,7 @@ def test_two_folds_of_two_epochs_give_the_table_within_three_minutes(tmp_path):
     assert seconds < MOST_SECONDS
 
 
+@pytest.mark.long
 def test_vnet_and_transunet_are_ensembled_by_nnunets_own_commands(tmp_path):
     """The commands of docs/howto_study.md."""
     raw = write_toy_dataset(tmp_path / "nnUNet_raw", unlabelled=1, test=2)
