@@ -89,6 +89,9 @@ def _spec(arguments: argparse.Namespace) -> CohortSpec:
     if arguments.n is not None:
         base = with_scan_counts(base, *arguments.n)
     spec = replace(base, **changes)
+    if spec.n_rochester == 0 and any(f"{axis}_tier" in changes for axis in AXIS_NAMES):
+        raise UsageError("a tier for a cohort without scans of Rochester", expected="scans that it describes",
+                         action="give --n-rochester, or leave the tier out: Tulane is the source, tier none")
     share = arguments.second_visit_share
     if share is None:
         return spec

@@ -36,7 +36,8 @@ def test_too_many_test_participants_are_a_usage_error(tmp_path: Path,
 
 @pytest.mark.parametrize(("options", "said"), [
     (["--second-visit-share", "nan"], "second visits"), (["--second-visit-share", "1.2"], "second visits"),
-    (["--label-map-subjects", "a70"], "--label-maps"), (["--label-map-numbers", "right_femur=7"], "--label-maps")])
+    (["--label-map-subjects", "a70"], "--label-maps"), (["--label-map-numbers", "right_femur=7"], "--label-maps"),
+    (["--n-rochester", "0", "--n-test-rochester", "0", "--tier", "mild"], "Tulane is the source")])
 def test_options_out_of_range_or_without_effect_are_one_line_of_a_usage_error(
         options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(tmp_path / "c"), *SMALL, *options]) == 2
