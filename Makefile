@@ -12,7 +12,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 .PHONY: demo model test test-long lint dist docs reference clean help
 
 help:
-	@echo "make demo       run the whole way on the synthetic two-site cohort (about 12 minutes on 2 cores)"
+	@echo "make demo       run the whole way on the synthetic two-site cohort (10 to 20 minutes on 2 cores)"
 	@echo "make model LABEL_MAPS=DIR   make the model in the box (small on a CPU; DEVICE=cuda the full one)"
 	@echo "make test       fast tests"
 	@echo "make test-long  tests that take minutes"
