@@ -103,8 +103,8 @@ def do_run(run: Run, folder: Path) -> None:
     predict_and_measure(run, make_cohort(run, run.tier, oracle=ARMS[run.arm].oracle), trained)
     cases = case_rows(run, CASE_COLUMNS)
     rows = mean_rows(run, cases)
-    known = keys(run)
-    add_rows(folder / "site_gap_probe.csv", [{**known, **{name: probe_row(run)[name] for name in PROBED}, **made}])
+    known, probed = keys(run), probe_row(run)
+    add_rows(folder / "site_gap_probe.csv", [{**known, **{name: probed[name] for name in PROBED}, **made}])
     add_rows(folder / "site_gap_cases.csv",
              [{**case, **known, "steps": run.size.steps, "commit": made["commit"]} for case in cases])
     # Last: a run is done once its row is here.

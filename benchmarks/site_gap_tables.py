@@ -51,11 +51,17 @@ class Cohort:
     preset: str = "cpu"
 
     def holds(self, row: dict[str, str]) -> bool:
-        """Say whether a row is of this cohort, made with the present kit and tiers."""
+        """Say whether a row of the present kit and tiers is of this cohort."""
         return (row["tier"] == self.tier and int(row["seed"]) in self.seeds
                 and row.get("masks", self.masks) == self.masks
-                and (row["anatomy"], row["preset"]) == (self.anatomy, self.preset)
-                and (row["kit_version"], row["tiers_sha256"]) == (str(KIT_VERSION), tier_hash()[:12]))
+                and (row["anatomy"], row["preset"]) == (self.anatomy, self.preset))
+
+
+def present_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table that were made with the present kit and tiers."""
+    present = str(KIT_VERSION), tier_hash()[:12]
+    with path.open(newline="", encoding="utf-8") as handle:
+        return [row for row in csv.DictReader(handle) if (row["kit_version"], row["tiers_sha256"]) == present]
 
 
 def measured_cohorts(path: Path, seeds: tuple[int, ...], preset: str) -> list[tuple[str, str]]:
@@ -66,8 +72,7 @@ def measured_cohorts(path: Path, seeds: tuple[int, ...], preset: str) -> list[tu
     FemurError
         Nothing has.
     """
-    with path.open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
+    rows = present_rows(path)
     found = [(tier, anatomy) for anatomy in ANATOMIES for tier in TIERS
              if any(Cohort(tier, seeds, masks, anatomy, preset).holds(row) for row in rows for masks in MASKS)]
     if not found:
@@ -89,8 +94,7 @@ def read_rows(path: Path, cohort: Cohort) -> list[CaseRow]:
     FemurError
         Arms took other numbers of steps, or one arm's networks had other settings.
     """
-    with path.open(newline="", encoding="utf-8") as handle:
-        found = [row for row in csv.DictReader(handle) if cohort.holds(row)]
+    found = [row for row in present_rows(path) if cohort.holds(row)]
     for arm in {row["arm"] for row in found}:
         settings = {row["settings_sha256"] for row in found if row["arm"] == arm}
         if len(settings) > 1:
@@ -111,8 +115,7 @@ def probe_table(path: Path, cohort: Cohort) -> list[list[str]]:
     table = [["arm", "site probe, mean accuracy", "chance", "p of MMD, each cohort"]]
     if not path.exists():
         return table
-    with path.open(newline="", encoding="utf-8") as handle:
-        rows = [row for row in csv.DictReader(handle) if cohort.holds(row)]
+    rows = [row for row in present_rows(path) if cohort.holds(row)]
     for arm in [name for name in ARMS if any(row["arm"] == name for row in rows)]:
         own = [row for row in rows if row["arm"] == arm]
         table.append([arm, f"{np.mean([float(row['accuracy']) for row in own]):.3f}", own[0]["chance"],
